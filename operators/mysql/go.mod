@@ -1,0 +1,3 @@
+module github.com/kapok-operators/kapok/operators/mysql
+
+go 1.26.0
