@@ -1,0 +1,151 @@
+package v1alpha1
+
+// The condition types of a MySQLCluster. Each states something good: True is well, False is not, Unknown means that it
+// could not be found out.
+const (
+	// ConditionReady: the cluster is all that its spec asks for. It sums up the other conditions, whose reason and
+	// message it repeats when one of them is not True.
+	ConditionReady = "Ready"
+	// ConditionAvailable: a primary takes writes.
+	ConditionAvailable = "Available"
+	// ConditionRedundant: the write quorum is met and one more instance can be lost without losing an acknowledged
+	// transaction or the ability to go on.
+	ConditionRedundant = "Redundant"
+	// ConditionProgressing: True while the operator is changing the cluster, False while there is nothing to do or
+	// nothing can be done. This one is neither good nor bad.
+	ConditionProgressing = "Progressing"
+	// ConditionReconciled: the Kubernetes objects of the cluster are as they should be.
+	ConditionReconciled = "Reconciled"
+	// ConditionConfigurationValid: mysqld accepts spec.configuration.
+	ConditionConfigurationValid = "ConfigurationValid"
+	// ConditionStorageHealthy: the volumes have the size asked for, are not full and complete writes in time.
+	ConditionStorageHealthy = "StorageHealthy"
+	// ConditionUsersReady: the accounts of spec.users exist with the passwords of the users Secret.
+	ConditionUsersReady = "UsersReady"
+	// ConditionConsistent: every instance holds only transactions of the committed history.
+	ConditionConsistent = "Consistent"
+	// ConditionBackupReady: backups are taken as spec.backup says. Only there if spec.backup is.
+	ConditionBackupReady = "BackupReady"
+)
+
+// Reasons that fit several conditions.
+const (
+	// ReasonAsExpected: all is well.
+	ReasonAsExpected = "AsExpected"
+	// ReasonNotObserved: the instances or the API server could not be asked, so nothing is known.
+	ReasonNotObserved = "NotObserved"
+	// ReasonDeleting: the cluster is being deleted.
+	ReasonDeleting = "Deleting"
+)
+
+// Reasons of Available.
+const (
+	// ReasonPrimaryServing: the primary takes writes.
+	ReasonPrimaryServing = "PrimaryServing"
+	// ReasonBootstrapping: the first primary is being set up; there is no data yet.
+	ReasonBootstrapping = "Bootstrapping"
+	// ReasonFailingOver: the primary is lost and a replica is being promoted.
+	ReasonFailingOver = "FailingOver"
+	// ReasonSwitchingOver: the primary is handing over; writes pause for a moment.
+	ReasonSwitchingOver = "SwitchingOver"
+	// ReasonPrimaryRecovering: the primary restarts and waits until what it holds is on a write quorum (I7).
+	ReasonPrimaryRecovering = "PrimaryRecovering"
+	// ReasonQuorumLost: too few voters are there to promote one without the risk of losing data (I8); the message says
+	// which are missing and what can be done.
+	ReasonQuorumLost = "QuorumLost"
+	// ReasonManualFailover: the primary is lost and spec.ha.failover is manual: a switchover request is awaited.
+	ReasonManualFailover = "ManualFailoverAwaited"
+	// ReasonNoFailoverPossible: the primary is lost and there is no other voter (a cluster of one).
+	ReasonNoFailoverPossible = "NoFailoverPossible"
+)
+
+// Reasons of Redundant.
+const (
+	// ReasonVotersMissing: a voter is away or not caught up, so that losing one more would stop the cluster.
+	ReasonVotersMissing = "VotersMissing"
+	// ReasonSingleInstance: a cluster of one instance is never redundant.
+	ReasonSingleInstance = "SingleInstance"
+	// ReasonInstancesJoining: instances are copying data and do not count yet.
+	ReasonInstancesJoining = "InstancesJoining"
+)
+
+// Reasons of Progressing.
+const (
+	// ReasonIdle: there is nothing to do.
+	ReasonIdle = "Idle"
+	// ReasonCreating: the cluster is being created.
+	ReasonCreating = "Creating"
+	// ReasonScaling: instances are being added or taken out.
+	ReasonScaling = "Scaling"
+	// ReasonUpdating: instances are being replaced or restarted one by one.
+	ReasonUpdating = "Updating"
+	// ReasonRepairing: an instance is being rebuilt or brought back.
+	ReasonRepairing = "Repairing"
+	// ReasonResizing: volumes are being enlarged.
+	ReasonResizing = "Resizing"
+	// ReasonBlocked: the operator waits for a person; the message says what for.
+	ReasonBlocked = "Blocked"
+)
+
+// Reasons of Reconciled.
+const (
+	// ReasonNameTaken: an object that the cluster needs exists and belongs to somebody else.
+	ReasonNameTaken = "NameTaken"
+	// ReasonApplyFailed: the API server refused an object; the message quotes it.
+	ReasonApplyFailed = "ApplyFailed"
+	// ReasonUnschedulable: a pod finds no node; the message quotes the scheduler.
+	ReasonUnschedulable = "Unschedulable"
+	// ReasonImageUnusable: the image cannot be pulled or started.
+	ReasonImageUnusable = "ImageUnusable"
+	// ReasonServerMissing: the image has no mysqld.
+	ReasonServerMissing = "ServerMissingInImage"
+	// ReasonStartFailed: mysqld ends while starting; the message quotes its last error.
+	ReasonStartFailed = "StartFailed"
+	// ReasonPodsStarting: pods are being created or started.
+	ReasonPodsStarting = "PodsStarting"
+)
+
+// Reasons of ConfigurationValid.
+const (
+	// ReasonConfigurationRefused: mysqld refuses the configuration; the old one stays in force.
+	ReasonConfigurationRefused = "ConfigurationRefused"
+	// ReasonRestartPending: the configuration is good and waits for restarts.
+	ReasonRestartPending = "RestartPending"
+)
+
+// Reasons of StorageHealthy.
+const (
+	// ReasonVolumeFull: a volume is full or almost.
+	ReasonVolumeFull = "VolumeFull"
+	// ReasonVolumeStalled: a volume does not complete writes.
+	ReasonVolumeStalled = "VolumeStalled"
+	// ReasonResizePending: a volume waits to be enlarged.
+	ReasonResizePending = "ResizePending"
+	// ReasonExpansionRefused: the storage class does not allow volumes to grow.
+	ReasonExpansionRefused = "ExpansionRefused"
+	// ReasonVolumePending: a volume claim is not bound.
+	ReasonVolumePending = "VolumePending"
+)
+
+// Reasons of UsersReady.
+const (
+	// ReasonPasswordMissing: the users Secret, or a user's key in it, is missing or empty.
+	ReasonPasswordMissing = "PasswordMissing"
+	// ReasonAccountFailed: MySQL refused an account.
+	ReasonAccountFailed = "AccountFailed"
+	// ReasonAwaitingPrimary: accounts are made once a primary takes writes.
+	ReasonAwaitingPrimary = "AwaitingPrimary"
+)
+
+// Reasons of Consistent.
+const (
+	// ReasonErrantTransactions: an instance holds transactions that are not part of the committed history; it is kept
+	// apart, they are archived, and it is rebuilt (I6).
+	ReasonErrantTransactions = "ErrantTransactions"
+)
+
+// Reasons of BackupReady.
+const (
+	// ReasonNotAvailable: this release takes no backups; spec.backup is accepted and not acted on.
+	ReasonNotAvailable = "NotAvailable"
+)
