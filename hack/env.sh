@@ -1,0 +1,16 @@
+# shellcheck shell=bash
+# The environment of the programs below operators/mysql/test; sourced after lib.sh.
+
+# cluster_environment NAME exports what the demo, the benchmark and the scenarios read; NAME is the cluster's default name.
+cluster_environment() {
+  local archives=()
+  export NAME=${NAME:-$1}
+  case $CLUSTER in
+  local) archives=("$OUT/images/mysql.tar" "$OUT/images/mysqld-exporter.tar" "$OUT/images/mysql-operator.tar" "$OUT/images/mysql-workload.tar") ;;
+  kind) archives=("$OUT/images/mysql-operator.tar" "$OUT/images/mysql-workload.tar") ;;
+  esac
+  export CLUSTER_NAME=$NAME
+  export OUT
+  export IMAGES="${archives[*]}"
+  export OPERATOR_MANIFEST=$OUT/install/mysql-operator.yaml
+}

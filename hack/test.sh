@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Runs one lane of tests, or all of them in order. Every lane leaves its counts in .out/test/<lane>.json; the last line
+# says "N passed, N failed" over all lanes of the run.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+source "$ROOT/hack/env.sh"
+
+COUNTS=$OUT/test
+
+# run_tests LANE FOLDER ARGUMENTS... runs go test in a module and counts. The name of the counts is the lane's, so that a
+# lane may run in several modules.
+run_tests() {
+  local lane=$1 folder=$2 name
+  shift 2
+  name=$lane-$(printf '%s' "${folder#"$ROOT"/}" | tr '/' '-')
+  # A verdict in advance: a run that is killed must not leave an earlier run's success behind.
+  rm -f "$COUNTS/$name.json"
+  go -C "$folder" test -json "$@" | "$BIN/verify" tally -lane "$name" -out "$COUNTS/$name.json"
+}
+
+unit() {
+  local folder status=0
+  for folder in $(work_modules); do
+    run_tests unit "$folder" ./... || status=1
+  done
+  export GOWORK=off
+  for folder in $(other_modules); do
+    run_tests unit "$folder" ./... || status=1
+  done
+  return "$status"
+}
+
+simulation() {
+  run_tests simulation "$ROOT/operators/mysql" -count=1 -run 'Simul' ./internal/topology/...
+}
+
+envtest() {
+  KAPOK_KUBE_BIN=$("$(go_tool localcluster)" build)
+  export KAPOK_KUBE_BIN
+  run_tests envtest "$ROOT/operators/mysql" -count=1 -timeout 15m ./api/... ./internal/controller/...
+}
+
+component() {
+  local rootfs
+  rootfs=$("$(go_tool images)" rootfs mysql)
+  KAPOK_MYSQLD=$rootfs/host/mysqld
+  export KAPOK_MYSQLD
+  run_tests component "$ROOT/operators/mysql" -count=1 -timeout 15m ./internal/agent/...
+}
+
+e2e() {
+  "$ROOT/hack/prepare.sh"
+  cluster_environment kapok-test
+  # What an earlier run that was killed has left behind must not decide how this one ends.
+  fresh_cluster
+  GOWORK=off run_tests e2e "$ROOT/operators/mysql/test" -tags=e2e -count=1 -timeout 30m ./e2e
+  fresh_cluster
+}
+
+fresh_cluster() {
+  [[ $CLUSTER == existing ]] || "$ROOT/hack/cluster.sh" down
+}
+
+# lane NAME runs one lane. Until it has ended, its counts say that it did not, so that a run that is killed shows.
+lane() {
+  local marker=$COUNTS/$1.json
+  rm -f "$COUNTS/$1"*.json
+  printf '{"lane":"%s","failed":1,"failing":["did not finish"]}\n' "$1" >"$marker"
+  try "test-$1" "$1"
+  if ((TRIED == 0)) || grep -q '"failed": [1-9]' "$COUNTS/$1-"*.json 2>/dev/null; then
+    rm -f "$marker"
+  fi
+}
+
+lanes=(unit simulation envtest component e2e)
+
+# all runs the lanes in order; one that fails does not keep the next from running, so that one run tells everything.
+all() {
+  local name failed=()
+  step 'preflight' "$ROOT/hack/preflight.sh"
+  # The longest step of a cold machine, and the first lanes do not need it.
+  background kubernetes "$(go_tool localcluster)" build
+  for name in "${lanes[@]}"; do
+    if [[ $name == envtest ]]; then
+      await kubernetes || failed+=(kubernetes)
+    fi
+    lane "$name"
+    ((TRIED == 0)) || failed+=("$name")
+  done
+  ((${#failed[@]} == 0)) || say "FAILED: ${failed[*]}"
+  "$BIN/verify" summary "$COUNTS"
+  ((${#failed[@]} == 0))
+}
+
+go_tool verify >/dev/null
+mkdir -p "$COUNTS"
+case ${1:-} in
+all)
+  rm -f "$COUNTS"/*.json
+  all
+  ;;
+unit | simulation | envtest | component | e2e)
+  lane "$1"
+  exit "$TRIED"
+  ;;
+*) die 'usage: hack/test.sh all|unit|simulation|envtest|component|e2e' ;;
+esac

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Everything that can be checked without running the product. Each check runs even if an earlier one failed.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# generated regenerates and compares: a difference means that somebody edited a generated file or forgot to generate.
+generated() {
+  local before after
+  before=$(tracked_git status --porcelain)
+  "$ROOT/hack/generate.sh"
+  after=$(tracked_git status --porcelain)
+  if [[ $before != "$after" ]]; then
+    tracked_git diff --stat
+    die 'generated files were not current: commit what make generate made'
+  fi
+}
+
+formatted() {
+  local files
+  files=$(cd "$ROOT" && tracked_git ls-files -z '*.go' | xargs -0 -r gofmt -l)
+  [[ -z $files ]] || die "not formatted (make fmt): $files"
+}
+
+sources() {
+  tracked_git ls-files | "$verify" source -root "$ROOT"
+}
+
+check() {
+  try "$@"
+  ((TRIED == 0)) || failed+=("$1")
+}
+
+verify=$(go_tool verify)
+failed=()
+check 'nothing of one machine in the sources' sources
+check 'formatted' formatted
+check 'one Kubernetes minor, nothing replaced' "$verify" modules -root "$ROOT"
+check 'generated files are current' generated
+check 'modules are tidy and build alone' "$ROOT/hack/tidy.sh" check
+check 'lint' "$ROOT/hack/lint.sh"
+if ((${#failed[@]} > 0)); then
+  printf 'not verified: %s\n' "${failed[@]}" >&2
+  exit 1
+fi
+say 'verified'

@@ -1,0 +1,139 @@
+// Command verify holds the checks of `make verify` that need more than a line of shell, and the counting of tests that
+// `make test` ends with.
+//
+//	verify proxy -root DIR -out DIR    a file-system module proxy made from the modules of go.work; prints "path version" lines
+//	verify modules -root DIR           one Kubernetes minor everywhere, no replace in what is published
+//	verify source -root DIR            no complexity nolint, no package source's host, no path of this machine (files on standard input)
+//	verify tally -lane NAME -out FILE  reads `go test -json` on standard input, prints it for people, writes the counts
+//	verify summary DIR                 adds up the counts of every lane and prints the closing line
+package main
+
+import (
+	"bufio"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/kapok-operators/kapok/hack/verify/internal/gotest"
+	"github.com/kapok-operators/kapok/hack/verify/internal/modproxy"
+	"github.com/kapok-operators/kapok/hack/verify/internal/modules"
+	"github.com/kapok-operators/kapok/hack/verify/internal/source"
+)
+
+func main() {
+	if err := run(os.Args[1:], os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "verify:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string, in io.Reader, out io.Writer) error {
+	if len(args) == 0 {
+		return errors.New("name one of proxy, modules, source, tally, summary")
+	}
+	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
+	root := flags.String("root", ".", "top folder of the checkout")
+	target := flags.String("out", "", "where to write")
+	lane := flags.String("lane", "test", "name of the group of tests that is counted")
+	if err := flags.Parse(args[1:]); err != nil {
+		return err
+	}
+	switch args[0] {
+	case "proxy":
+		return proxy(*root, *target, out)
+	case "modules":
+		found, err := modules.Load(*root)
+		if err != nil {
+			return err
+		}
+		return report(out, modules.Check(found))
+	case "source":
+		return checkSource(*root, in, out)
+	case "tally":
+		return tally(*lane, *target, in, out)
+	case "summary":
+		return summary(flags.Args(), out)
+	default:
+		return fmt.Errorf("unknown command %q", args[0])
+	}
+}
+
+func proxy(root, target string, out io.Writer) error {
+	if target == "" {
+		return errors.New("proxy needs -out")
+	}
+	found, err := modules.Load(root)
+	if err != nil {
+		return err
+	}
+	for _, m := range found {
+		if !m.Published {
+			continue
+		}
+		version, err := modproxy.Add(target, m.Path, m.Dir)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(out, m.Path, version)
+	}
+	return nil
+}
+
+func checkSource(root string, in io.Reader, out io.Writer) error {
+	var files []string
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		files = append(files, lines.Text())
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("read the list of files: %w", err)
+	}
+	if len(files) == 0 {
+		return errors.New("no files named on standard input: is this a git checkout?")
+	}
+	machine, err := source.Machine(root)
+	if err != nil {
+		return err
+	}
+	problems, err := source.Check(root, files, machine)
+	if err != nil {
+		return err
+	}
+	return report(out, problems)
+}
+
+func tally(lane, target string, in io.Reader, out io.Writer) error {
+	counts, err := gotest.Tally(lane, in, out)
+	if err != nil {
+		return err
+	}
+	if target == "" {
+		return nil
+	}
+	return gotest.Write(target, counts)
+}
+
+func summary(args []string, out io.Writer) error {
+	if len(args) != 1 {
+		return errors.New("summary needs one folder")
+	}
+	lanes, err := gotest.Read(args[0])
+	if err != nil {
+		return err
+	}
+	gotest.Summarise(out, lanes)
+	return nil
+}
+
+// report prints what was found and turns it into an error, so that the caller's exit status tells.
+func report(out io.Writer, problems []string) error {
+	for _, p := range problems {
+		fmt.Fprintln(out, p)
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("%d found", len(problems))
+	}
+	return nil
+}
