@@ -50,6 +50,8 @@ type Handover struct {
 	To string `json:"to"`
 	// NotAfter is when the attempt is given up and the old primary goes on, in Unix milliseconds of the operator.
 	NotAfter int64 `json:"notAfter"`
+	// GivenUp: the attempt failed and the old primary goes on; kept for a while, so that the next attempt waits.
+	GivenUp bool `json:"givenUp,omitempty"`
 	// Why says why, for people.
 	Why string `json:"why,omitempty"`
 }
@@ -103,8 +105,9 @@ type PrimaryDuty struct {
 type Peer struct {
 	// Name is the instance's (and pod's) name.
 	Name string `json:"name"`
-	// Key is the peer's public sealing key (Report.SealingKey); its password is sealed to it.
-	Key []byte `json:"key"`
+	// Key is the peer's public sealing key (Report.SealingKey); its password is sealed to it. Empty when the operator
+	// does not know the peer yet: the account stays open and an attached peer attached, but nothing new is sealed.
+	Key []byte `json:"key,omitempty"`
 }
 
 // ReplicaDuty is whom to follow and how.

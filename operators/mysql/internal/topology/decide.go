@@ -1,0 +1,205 @@
+package topology
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
+)
+
+// Decide returns what to do about what is observed. It is deterministic and changes nothing in its argument.
+func Decide(o Observation) Plan {
+	p := &planner{o: o, roles: map[string]role{}}
+	p.plan.LookAgain = routine
+	p.plan.Replicas = o.Spec.Instances
+	if o.Record.Epoch == 0 {
+		p.begin()
+		return p.finish()
+	}
+	p.plan.Replicas = p.replicas()
+	p.plan.Endpoints = p.endpoints()
+	switch v := judge(o); v.standing {
+	case serving:
+		p.steady()
+	case rising:
+		p.rise(v.why)
+	case overtaken:
+		to := o.Record
+		to.Epoch = o.promised()
+		p.commit(CommitRenew, to, v.why)
+	case unreachable:
+		p.state(Unreachable, v.why)
+		p.lookSoon()
+	case suspect:
+		p.state(Waiting, v.why)
+		p.lookSoon()
+	case dead:
+		p.failover(v.why)
+	}
+	return p.finish()
+}
+
+// planner gathers one plan.
+type planner struct {
+	o     Observation
+	plan  Plan
+	roles map[string]role
+}
+
+// role is a directive before the parts that every directive has are added.
+type role struct {
+	epoch   uint64
+	role    instance.Role
+	primary *instance.PrimaryDuty
+	replica *instance.ReplicaDuty
+	clone   *instance.CloneDuty
+	restart bool
+	why     string
+}
+
+func (p *planner) state(s State, why string) { p.plan.State, p.plan.Why = s, why }
+
+func (p *planner) lookSoon() { p.plan.LookAgain = soon }
+
+// commit makes the plan a commit and nothing that would need the new record. Records share nothing with the
+// observation.
+func (p *planner) commit(kind CommitKind, to instance.Record, why string) {
+	to.Voters = slices.Clone(to.Voters)
+	p.plan.Commit = &Commit{From: p.o.Record, To: to, Kind: kind, Why: why}
+}
+
+// done marks a one-time request as fulfilled, or refused if a reason is given.
+func (p *planner) done(kind RequestKind, refused string) {
+	p.plan.Done = append(p.plan.Done, DoneRequest{Request: kind, Refused: refused})
+}
+
+// assign gives a reachable member its role. A member that has promised a later epoch would refuse; so it is told
+// nothing until the record has caught up.
+func (p *planner) assign(m *Member, r role) {
+	if m == nil || !m.Connected || m.Report == nil || m.Report.Promised > r.epoch {
+		return
+	}
+	p.roles[m.Name] = r
+}
+
+// standby is the role of a member that shall wait.
+func (p *planner) standby(epoch uint64, why string) role {
+	return role{epoch: epoch, role: instance.RoleStandby, why: why}
+}
+
+// finish turns roles into directives. With a commit in the plan there are none: they follow from the new record.
+func (p *planner) finish() Plan {
+	if p.plan.Commit != nil {
+		p.plan.Delete = nil
+		return p.plan
+	}
+	for i := range p.o.Members {
+		m := &p.o.Members[i]
+		r, ok := p.roles[m.Name]
+		if !ok {
+			continue
+		}
+		d := instance.Directive{
+			Term: p.o.Term, Epoch: r.epoch, Role: r.role, Record: p.o.Record,
+			Primary: r.primary, Replica: r.replica, Clone: r.clone,
+			ServerID: serverID(m.Ordinal), Config: p.o.Spec.Config, BufferPoolBytes: p.o.Spec.BufferPoolBytes,
+			Restart: r.restart, Users: p.o.Spec.Users,
+		}
+		p.plan.Directives = append(p.plan.Directives, Direct{Member: m.Name, Directive: d.WithID(), Why: r.why})
+	}
+	return p.plan
+}
+
+// serverID returns mysqld's server_id for an ordinal; 0 would mean "none".
+func serverID(ordinal int) uint32 { return uint32(100 + ordinal) } //nolint:gosec // Ordinals are 0 to 8.
+
+// replicas is how many pods there shall be: what the user wants, and for as long as a higher one votes or leads, it too
+// (I9: nothing is taken away that the cluster still rests on).
+func (p *planner) replicas() int {
+	n := p.o.Spec.Instances
+	for i := range p.o.Members {
+		m := &p.o.Members[i]
+		inChange := p.o.Record.Change != nil && p.o.Record.Change.Add == m.Name
+		if p.o.IsVoter(m.Name) || m.Name == p.o.Record.Primary || inChange {
+			n = max(n, m.Ordinal+1)
+		}
+	}
+	return n
+}
+
+// endpoints are the Services' targets. The read-write target moves only when the new primary serves; that is one atomic
+// write, and until then the old address gives clients a clear refusal instead of none.
+func (p *planner) endpoints() Endpoints {
+	e := Endpoints{ReadWrite: p.o.ReadWrite}
+	for i := range p.o.Members {
+		m := &p.o.Members[i]
+		switch {
+		case m.Name == p.o.Record.Primary:
+			if m.serving(p.o.Record.Epoch) {
+				e.ReadWrite = m.Name
+				e.Any = append(e.Any, m.Name)
+			}
+		case m.following(p.o.Record.Primary, p.o.Record.Epoch) && !m.leaving():
+			e.ReadOnly = append(e.ReadOnly, m.Name)
+			e.Any = append(e.Any, m.Name)
+		}
+	}
+	return e
+}
+
+// begin handles a cluster without a record: new, or one whose custom resource was made again over kept volumes.
+func (p *planner) begin() {
+	p.lookSoon()
+	var newest *Member
+	for i := range p.o.Members {
+		m := &p.o.Members[i]
+		if m.Report == nil || !m.Connected {
+			// An unseen old volume may hold the only copy of something (I9): neither found nor adopt without it.
+			if m.OldVolume && p.o.Request.ForcePromote == "" {
+				p.state(Waiting, fmt.Sprintf("%s has a volume from before this cluster and has not reported yet; "+
+					"if it is lost for good, name another instance in the annotation force-promote", m.Name))
+				return
+			}
+			continue
+		}
+		if m.Report.Record.Epoch > 0 && (newest == nil || m.Report.Record.Epoch > newest.Report.Record.Epoch) {
+			newest = m
+		}
+	}
+	if newest != nil {
+		to := newest.Report.Record
+		to.Change, to.Handover = nil, nil
+		p.commit(CommitAdopt, to, fmt.Sprintf("the volume of %s remembers epoch %d of this cluster with primary %s",
+			newest.Name, to.Epoch, to.Primary))
+		p.state(Waiting, p.plan.Commit.Why)
+		return
+	}
+	if len(p.o.Members) == 0 {
+		p.state(Starting, "no pod yet")
+		return
+	}
+	first := &p.o.Members[0]
+	if !first.alive() {
+		p.state(Starting, fmt.Sprintf("waiting for %s to initialise its data", first.Name))
+		return
+	}
+	if !first.Report.Blank {
+		p.state(Waiting, fmt.Sprintf("the volume of %s holds data but no record of a cluster; it is not touched: "+
+			"empty the volume or restore into a new cluster", first.Name))
+		return
+	}
+	p.state(Starting, "founding the cluster on "+first.Name)
+	p.commit(CommitBootstrap, instance.Record{Epoch: max(1, p.o.promised()), Primary: first.Name, Voters: []string{first.Name}},
+		"no instance holds data yet")
+}
+
+// promised is the highest epoch that any reporting member has promised.
+func (o Observation) promised() uint64 {
+	var n uint64
+	for i := range o.Members {
+		if r := o.Members[i].Report; r != nil {
+			n = max(n, r.Promised)
+		}
+	}
+	return n
+}

@@ -1,0 +1,78 @@
+package topology
+
+// roll makes outdated pods anew, one at a time, replicas before the primary. It begins only when every wanted instance
+// votes and does its work, so that never more than one is away by our own doing.
+func (p *planner) roll() {
+	o := p.o
+	if !p.settled() {
+		return
+	}
+	for i := len(o.Members) - 1; i >= 0; i-- {
+		m := &o.Members[i]
+		if m.Pod == nil || !m.Pod.Outdated || m.Name == o.Record.Primary {
+			continue
+		}
+		p.state(Changing, "pods are being made anew: "+m.Name)
+		p.lookSoon()
+		p.plan.Delete = &DeletePod{Member: m.Name, Why: "its template has changed; replicas go first"}
+		return
+	}
+	primary := o.Primary()
+	if len(o.Record.Voters) == 1 && primary.Pod.Outdated {
+		p.state(Changing, "the only pod is being made anew")
+		p.plan.Delete = &DeletePod{Member: primary.Name, Why: "its template has changed; there is no replica to hand over to"}
+	}
+}
+
+// settled says whether every wanted instance has a pod, votes and does its work, and nothing is being changed.
+func (p *planner) settled() bool {
+	o := p.o
+	if o.Record.Change != nil || o.Record.Handover != nil && !o.Record.Handover.GivenUp || len(o.Record.Voters) != o.Spec.Instances {
+		return false
+	}
+	for i := range o.Members {
+		m := &o.Members[i]
+		if !o.Wanted(m) {
+			continue
+		}
+		if m.Pod == nil || m.leaving() || !o.IsVoter(m.Name) || !o.Fit(m) {
+			return false
+		}
+	}
+	return true
+}
+
+// othersRolled says whether everybody but the primary is settled and as the user wants it.
+func (p *planner) othersRolled() bool {
+	if !p.settled() || len(p.o.Record.Voters) < 2 {
+		return false
+	}
+	for i := range p.o.Members {
+		m := &p.o.Members[i]
+		if m.Name != p.o.Record.Primary && (m.Pod.Outdated || m.Report.RestartNeeded || m.Report.ConfigError != "") {
+			return false
+		}
+	}
+	return true
+}
+
+// mayRestart says whether a replica may restart its mysqld now for its configuration: the highest ordinal that needs it
+// and only when all is well; a replica that has begun keeps the permission until it is back.
+func (p *planner) mayRestart(m *Member) bool {
+	o := p.o
+	if !m.Report.RestartNeeded || !p.settled() {
+		return false
+	}
+	for i := len(o.Members) - 1; i >= 0; i-- {
+		other := &o.Members[i]
+		if other.Name != o.Record.Primary && other.Report != nil && other.Report.RestartNeeded {
+			return other.Name == m.Name
+		}
+	}
+	return false
+}
+
+// mayRestartAlone says whether the primary may restart its mysqld: only where there is nobody to hand over to.
+func (p *planner) mayRestartAlone(m *Member) bool {
+	return m.Report.RestartNeeded && p.o.Spec.Instances == 1 && len(p.o.Record.Voters) == 1
+}

@@ -1,0 +1,257 @@
+package topology
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
+)
+
+// rise brings a committed primary up and its replicas to it.
+func (p *planner) rise(why string) {
+	p.lookSoon()
+	p.state(FailingOver, why)
+	if !p.everServed() {
+		p.state(Starting, why)
+	}
+	p.lead(instance.RolePrimary)
+	p.followers()
+}
+
+// everServed says whether any instance remembers having served; before that, the cluster is starting.
+func (p *planner) everServed() bool {
+	for i := range p.o.Members {
+		if r := p.o.Members[i].Report; r != nil && r.Served > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// steady runs a cluster whose primary serves: one change at a time, the most urgent first.
+func (p *planner) steady() {
+	o := p.o
+	handingOver := o.Record.Handover != nil && !o.Record.Handover.GivenUp
+	if handingOver {
+		p.handOver()
+	} else {
+		p.lead(instance.RolePrimary)
+		p.describe()
+		p.maintain()
+	}
+	p.followers()
+}
+
+// maintain takes the next step of whatever is to be changed.
+func (p *planner) maintain() {
+	if p.o.Record.Change != nil {
+		p.changeVoters()
+		return
+	}
+	if p.beginHandover() || p.beginRemoval() || p.beginAddition() {
+		return
+	}
+	p.roll()
+}
+
+// describe says how the cluster stands when nothing special is going on.
+func (p *planner) describe() {
+	o := p.o
+	var missing []string
+	for i := range o.Members {
+		m := &o.Members[i]
+		if o.Wanted(m) && (!o.IsVoter(m.Name) || !o.Fit(m)) {
+			missing = append(missing, m.Name)
+		}
+	}
+	switch {
+	case len(missing) > 0:
+		p.state(Degraded, fmt.Sprintf("%s serves; not in step: %s", o.Record.Primary, list(missing)))
+		p.lookSoon()
+	case o.Record.Change != nil || len(o.Record.Voters) != o.Spec.Instances:
+		p.state(Changing, "the voters are being changed")
+		p.lookSoon()
+	default:
+		p.state(Healthy, fmt.Sprintf("%s serves and all %d instances vote", o.Record.Primary, o.Spec.Instances))
+	}
+}
+
+// lead gives the committed primary its role.
+func (p *planner) lead(as instance.Role) {
+	m := p.o.Primary()
+	if m == nil || m.Report == nil {
+		return
+	}
+	duty := instance.PrimaryDuty{
+		Acks: p.acks(), Serve: p.mayServe(m), Admitted: p.admitted(m), LeaseMillis: SelfFenceAfter.Milliseconds(),
+		Bootstrap: m.Report.Blank && slices.Equal(p.o.Record.Voters, []string{m.Name}),
+	}
+	p.assign(m, role{epoch: p.o.Record.Epoch, role: as, primary: &duty, restart: p.mayRestartAlone(m),
+		why: fmt.Sprintf("%s is the primary of epoch %d", m.Name, p.o.Record.Epoch)})
+}
+
+// mayServe holds a new primary closed until what it holds is on a write quorum (I7). While it is closed that set does
+// not grow; once it has served in this epoch the question is settled.
+func (p *planner) mayServe(m *Member) bool {
+	return m.Report.Served == p.o.Record.Epoch || m.alive() && p.holders(m, p.o.Record.Voters) >= WriteQuorum(len(p.o.Record.Voters))
+}
+
+// holders counts the voters that hold everything that the primary holds, itself included.
+func (p *planner) holders(primary *Member, voters []string) int {
+	n := 0
+	for _, name := range voters {
+		m := p.o.Member(name)
+		if m == primary || m.alive() && !m.Report.Blank && m.Held.Contains(primary.Held) {
+			n++
+		}
+	}
+	return n
+}
+
+// acks is how many acknowledgements a commit needs now. While a voter enters, the larger of both quorums counts.
+func (p *planner) acks() int {
+	voters := p.o.Record.Voters
+	acks := WriteQuorum(len(voters)) - 1
+	change := p.o.Record.Change
+	if change == nil || change.Add == "" {
+		return acks
+	}
+	raised := WriteQuorum(len(voters)+1) - 1
+	if len(voters) == 1 {
+		// The first replica acknowledges before it is counted on, so that no commit waits (I2: scale-up never stalls).
+		if m := p.o.Member(change.Add); !p.o.following(m) || !m.Report.Acknowledging {
+			return acks
+		}
+	}
+	return raised
+}
+
+// following says whether the member follows the committed primary in the committed epoch.
+func (o Observation) following(m *Member) bool { return m.following(o.Record.Primary, o.Record.Epoch) }
+
+// admitted lists who may attach to the primary: every voter (but one that is being taken out), and every other member
+// of which it is known that it does not acknowledge. So what counts as acknowledged is what voters hold (I2, I12).
+func (p *planner) admitted(primary *Member) []instance.Peer {
+	o := p.o
+	var out []instance.Peer
+	for i := range o.Members {
+		m := &o.Members[i]
+		if m == primary || !p.mayAttach(m, primary) {
+			continue
+		}
+		peer := instance.Peer{Name: m.Name}
+		if m.Report != nil {
+			peer.Key = m.Report.SealingKey
+		}
+		out = append(out, peer)
+	}
+	return out
+}
+
+func (p *planner) mayAttach(m, primary *Member) bool {
+	o := p.o
+	change := o.Record.Change
+	switch {
+	case change != nil && change.Remove == m.Name:
+		return false
+	case o.IsVoter(m.Name):
+		return true
+	case m.Report == nil:
+		// Not known yet to this operator: an earlier one admitted it knowing that it does not acknowledge, and only a
+		// commit could change that.
+		return slices.Contains(primary.Report.Admitted, m.Name)
+	case change != nil && change.Add == m.Name:
+		return true
+	}
+	return !m.Report.Acknowledging
+}
+
+// followers gives everybody but the primary a role in the committed epoch.
+func (p *planner) followers() {
+	primary := p.o.Primary()
+	for i := range p.o.Members {
+		m := &p.o.Members[i]
+		if m.Name != p.o.Record.Primary {
+			p.assign(m, p.follower(m, primary))
+		}
+	}
+}
+
+func (p *planner) follower(m, primary *Member) role {
+	o, epoch := p.o, p.o.Record.Epoch
+	if m.Report == nil {
+		return role{}
+	}
+	source, ok := p.source(m, primary)
+	if !ok {
+		return p.standby(epoch, fmt.Sprintf("wait for %s to admit it", o.Record.Primary))
+	}
+	rebuild := p.rebuild(m, primary)
+	voter := o.IsVoter(m.Name)
+	switch {
+	case rebuild != "" && !voter && primary.serving(epoch):
+		return role{epoch: epoch, role: instance.RoleClone, why: rebuild,
+			clone: &instance.CloneDuty{Source: source, SourceExecuted: cloneBaseline(m, primary), Why: rebuild}}
+	case m.Report.Blank, rebuild != "" && m.Report.Role != instance.RoleReplica:
+		return p.standby(epoch, "wait to be rebuilt: "+rebuild)
+	}
+	change := o.Record.Change
+	acknowledge := voter && (change == nil || change.Remove != m.Name)
+	if change != nil && change.Add == m.Name && len(o.Record.Voters) == 1 {
+		acknowledge = true
+	}
+	return role{epoch: epoch, role: instance.RoleReplica, restart: p.mayRestart(m),
+		why:     fmt.Sprintf("follow %s in epoch %d", o.Record.Primary, epoch),
+		replica: &instance.ReplicaDuty{Source: source, Acknowledge: acknowledge}}
+}
+
+// cloneBaseline is what the member need not archive before it is overwritten. While a clone runs it stays what it was
+// when the clone began, as far as that can be told: the member's errant transactions do not change any more.
+func cloneBaseline(m, primary *Member) string {
+	return m.Held.Subtract(Errant(m, primary)).String()
+}
+
+// source describes the primary for one member. It is not known until the primary runs in the epoch and has sealed a
+// password for the member as it is now.
+func (p *planner) source(m, primary *Member) (instance.Source, bool) {
+	if primary == nil || !primary.leading(p.o.Record.Epoch) || primary.Pod == nil || primary.Pod.IP == "" {
+		return instance.Source{}, false
+	}
+	sealed, ok := primary.Report.Credentials[m.Name]
+	if !ok || sealed.Epoch != p.o.Record.Epoch || !slices.Equal(sealed.Key, m.Report.SealingKey) {
+		return instance.Source{}, false
+	}
+	return instance.Source{Name: primary.Name, Host: primary.Pod.IP, Port: mysqlPort,
+		ServerUUID: primary.Report.ServerUUID, Credential: sealed, CA: primary.Report.CA}, true
+}
+
+// mysqlPort is where every instance listens.
+const mysqlPort = 3306
+
+// The errors of a receiver that no waiting mends: the source has purged what the replica needs.
+const (
+	errSourcePurged      = 1236
+	errSourceFatalPurged = 13114
+)
+
+// rebuild says why the member's data has to be replaced by the primary's; empty if it need not.
+func (p *planner) rebuild(m, primary *Member) string {
+	r := m.Report
+	switch {
+	case r == nil || !m.Connected:
+		return ""
+	case r.State == instance.StateCloning:
+		return "a clone is under way"
+	case r.Blank:
+		return "it holds no data yet"
+	case !primary.leading(p.o.Record.Epoch):
+		return ""
+	case r.Receiver.ErrorNumber == errSourcePurged, r.Receiver.ErrorNumber == errSourceFatalPurged:
+		return "the primary no longer has the binary logs it needs"
+	case r.Role == instance.RoleReplica && r.Epoch == p.o.Record.Epoch && r.Applier.ErrorNumber != 0:
+		return fmt.Sprintf("it cannot apply what it received (error %d)", r.Applier.ErrorNumber)
+	case !Errant(m, primary).IsEmpty():
+		return fmt.Sprintf("it holds transactions that %s does not have", primary.Name)
+	}
+	return ""
+}

@@ -1,0 +1,171 @@
+package topology
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
+)
+
+// beginRemoval takes the first voter out that should not or cannot vote, if the rest can go on without it.
+func (p *planner) beginRemoval() bool {
+	for _, pick := range []func(*Member) string{p.mustLeave, p.isUnwanted, p.isAway} {
+		for i := len(p.o.Members) - 1; i >= 0; i-- {
+			m := &p.o.Members[i]
+			if m.Name == p.o.Record.Primary || !p.o.IsVoter(m.Name) {
+				continue
+			}
+			why := pick(m)
+			if why == "" || !p.canDoWithout(m.Name) {
+				continue
+			}
+			to := p.o.Record
+			to.Change = &instance.VoterChange{Remove: m.Name, Why: why}
+			p.commit(CommitChange, to, fmt.Sprintf("take %s out of the voters: %s", m.Name, why))
+			return true
+		}
+	}
+	return false
+}
+
+// mustLeave says why a voter's vote is worth nothing: it has lost its data or will have it replaced.
+func (p *planner) mustLeave(m *Member) string { return p.rebuild(m, p.o.Primary()) }
+
+// isUnwanted says whether the user has scaled the voter away.
+func (p *planner) isUnwanted(m *Member) string {
+	if p.o.Wanted(m) {
+		return ""
+	}
+	return fmt.Sprintf("%d instances are wanted", p.o.Spec.Instances)
+}
+
+// isAway says whether the voter has been unfit for too long. Commits that wait for it make that soon.
+func (p *planner) isAway(m *Member) string {
+	if p.o.Fit(m) {
+		return ""
+	}
+	limit := VoterAway
+	if p.fitVoters(p.o.Record.Voters) < WriteQuorum(len(p.o.Record.Voters)) {
+		limit = BlockingVoterAway
+		if !m.Connected {
+			limit = BlockingVoterLost
+		}
+	}
+	if m.UnfitFor < limit {
+		p.lookSoon()
+		return ""
+	}
+	return fmt.Sprintf("it has been away for more than %s", limit)
+}
+
+// fitVoters counts the voters that do their work, the primary included: it is at work whenever this is asked.
+func (p *planner) fitVoters(voters []string) int {
+	n := 0
+	for _, name := range voters {
+		if m := p.o.Member(name); name == p.o.Record.Primary || m != nil && p.o.Fit(m) {
+			n++
+		}
+	}
+	return n
+}
+
+// canDoWithout says whether the other voters make a write quorum of the smaller set that is at work, or at least holds
+// what was acknowledged.
+func (p *planner) canDoWithout(name string) bool {
+	rest := without(p.o.Record.Voters, name)
+	quorum := WriteQuorum(len(rest))
+	return p.fitVoters(rest) >= quorum || p.holders(p.o.Primary(), rest) >= quorum
+}
+
+// beginAddition makes the first wanted member that follows and has caught up a voter.
+func (p *planner) beginAddition() bool {
+	for i := range p.o.Members {
+		m := &p.o.Members[i]
+		if p.o.IsVoter(m.Name) || !p.mayJoin(m) {
+			continue
+		}
+		to := p.o.Record
+		to.Change = &instance.VoterChange{Add: m.Name, Why: "it follows and has caught up"}
+		p.commit(CommitChange, to, fmt.Sprintf("make %s a voter: it follows and has caught up", m.Name))
+		return true
+	}
+	return false
+}
+
+func (p *planner) mayJoin(m *Member) bool {
+	return p.o.Wanted(m) && m.Name != p.o.Record.Primary && p.o.following(m) && !m.leaving() &&
+		!m.Report.Stalled && p.rebuild(m, p.o.Primary()) == "" && m.lacks(p.o.Primary().Executed) <= nearlyCaughtUp
+}
+
+// changeVoters carries on the voter change under way.
+func (p *planner) changeVoters() {
+	p.lookSoon()
+	if change := p.o.Record.Change; change.Add != "" {
+		p.completeAddition(change.Add)
+	} else {
+		p.completeRemoval(change.Remove)
+	}
+}
+
+// completeAddition commits the larger voter set once every acknowledged transaction is within reach of its read
+// quorums: commits already wait for the larger write quorum, and the new voter holds all that came before (I2).
+func (p *planner) completeAddition(name string) {
+	o, primary, m := p.o, p.o.Primary(), p.o.Member(p.o.Record.Change.Add)
+	if m == nil || !p.mayJoin(m) && (!m.Connected || m.UnfitFor >= JoiningAway) {
+		to := o.Record
+		to.Change = nil
+		p.commit(CommitChangeGivenUp, to, fmt.Sprintf("%s does not follow any more; it stays without a vote for now", name))
+		return
+	}
+	ready := p.inForce(primary) && m.alive() && p.o.following(m) && m.Held.Contains(primary.Held) &&
+		(len(o.Record.Voters) > 1 || m.Report.Acknowledging) && !p.strangerAcknowledges(name)
+	if !ready {
+		return
+	}
+	to := o.Record
+	to.Change = nil
+	to.Voters = with(o.Record.Voters, name)
+	p.commit(CommitVoters, to, fmt.Sprintf("%s votes from now on: it holds everything", name))
+}
+
+// completeRemoval commits the smaller voter set once the leaver can acknowledge nothing more and what it may have
+// acknowledged is on a write quorum of the others (I2).
+func (p *planner) completeRemoval(name string) {
+	o, primary := p.o, p.o.Primary()
+	rest := without(o.Record.Voters, name)
+	shut := p.inForce(primary) && !slices.Contains(primary.Report.Admitted, name) && !slices.Contains(primary.Report.Attached, name)
+	if shut && p.holders(primary, rest) >= WriteQuorum(len(rest)) {
+		to := o.Record
+		to.Change = nil
+		to.Voters = rest
+		p.commit(CommitVoters, to, fmt.Sprintf("%s votes no more: %s", name, o.Record.Change.Why))
+		return
+	}
+	m := o.Member(name)
+	if m.alive() && o.Wanted(m) && p.rebuild(m, primary) == "" && !p.canDoWithout(name) {
+		to := o.Record
+		to.Change = nil
+		p.commit(CommitChangeGivenUp, to, fmt.Sprintf("%s is back and is needed for a write quorum", name))
+	}
+}
+
+// inForce says whether the primary does what this operator's record asks: the acknowledgements are as they should be,
+// and no earlier leader can change them any more (I11).
+func (p *planner) inForce(primary *Member) bool {
+	return primary.leading(p.o.Record.Epoch) && primary.Report.Term == p.o.Term && acksInForce(primary.Report) == p.acks()
+}
+
+func acksInForce(r *instance.Report) int { return max(0, r.Acks) }
+
+// strangerAcknowledges says whether somebody who is neither a voter nor the one being added may still acknowledge.
+func (p *planner) strangerAcknowledges(adding string) bool {
+	admitted := p.o.Primary().Report.Admitted
+	for i := range p.o.Members {
+		m := &p.o.Members[i]
+		if m.Name != adding && !p.o.IsVoter(m.Name) && m.Report != nil && m.Report.Acknowledging &&
+			slices.Contains(admitted, m.Name) {
+			return true
+		}
+	}
+	return false
+}
