@@ -14,6 +14,7 @@ func Decide(o Observation) Plan {
 	p.plan.Replicas = o.Spec.Instances
 	if o.Record.Epoch == 0 {
 		p.begin()
+		p.replaceStuck()
 		return p.finish()
 	}
 	p.plan.Replicas = p.replicas()
@@ -36,6 +37,7 @@ func Decide(o Observation) Plan {
 	case dead:
 		p.failover(v.why)
 	}
+	p.replaceStuck()
 	return p.finish()
 }
 

@@ -131,6 +131,11 @@ func (m *Member) following(primary string, epoch uint64) bool {
 		m.Report.Applier.ErrorNumber == 0
 }
 
+// cloning says whether the member is replacing its data in the given epoch: it is left alone until that ends.
+func (m *Member) cloning(epoch uint64) bool {
+	return m.Report.State == instance.StateCloning && m.Report.Role == instance.RoleClone && m.Report.Epoch == epoch
+}
+
 // hears says whether the member's receiver has heard from the given primary lately, in whatever epoch.
 func (m *Member) hears(primary string) bool {
 	return m.alive() && m.Report.Receiver.Connected && m.Report.Receiver.Source == primary &&

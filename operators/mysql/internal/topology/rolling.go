@@ -57,7 +57,7 @@ func (p *planner) othersRolled() bool {
 }
 
 // mayRestart says whether a replica may restart its mysqld now for its configuration: the highest ordinal that needs it
-// and only when all is well; a replica that has begun keeps the permission until it is back.
+// and only when all is well. Once begun, a restart needs no further permission.
 func (p *planner) mayRestart(m *Member) bool {
 	o := p.o
 	if !m.Report.RestartNeeded || !p.settled() {
@@ -75,4 +75,19 @@ func (p *planner) mayRestart(m *Member) bool {
 // mayRestartAlone says whether the primary may restart its mysqld: only where there is nobody to hand over to.
 func (p *planner) mayRestartAlone(m *Member) bool {
 	return m.Report.RestartNeeded && p.o.Spec.Instances == 1 && len(p.o.Record.Voters) == 1
+}
+
+// replaceStuck makes an outdated pod anew that never came up or does not come up again: a wrong image, say, that has been
+// mended since. It serves nothing, so there is nothing to wait for; its volume stays.
+func (p *planner) replaceStuck() {
+	if p.plan.Delete != nil {
+		return
+	}
+	for i := range p.o.Members {
+		m := &p.o.Members[i]
+		if m.Pod != nil && m.Pod.Outdated && !m.Pod.Ready && !m.Pod.Terminating && !m.alive() && m.UnfitFor >= StuckAfter {
+			p.plan.Delete = &DeletePod{Member: m.Name, Why: "it does not come up, and its template has changed since"}
+			return
+		}
+	}
 }

@@ -15,6 +15,14 @@ func (p *planner) rise(why string) {
 		p.state(Starting, why)
 	}
 	p.lead(instance.RolePrimary)
+	if p.o.Primary().leading(p.o.Record.Epoch) {
+		// Commits may wait for a voter that is gone (of two voters, always): the set shrinks before clients are let in.
+		if p.o.Record.Change != nil {
+			p.changeVoters()
+		} else {
+			p.beginRemoval()
+		}
+	}
 	p.followers()
 }
 
@@ -44,6 +52,9 @@ func (p *planner) steady() {
 
 // maintain takes the next step of whatever is to be changed.
 func (p *planner) maintain() {
+	if p.o.Request.ForcePromote != "" {
+		p.done(RequestForcePromote, fmt.Sprintf("%s serves, so nothing has to be forced; ask for a switchover instead", p.o.Record.Primary))
+	}
 	if p.o.Record.Change != nil {
 		p.changeVoters()
 		return
@@ -91,9 +102,9 @@ func (p *planner) lead(as instance.Role) {
 }
 
 // mayServe holds a new primary closed until what it holds is on a write quorum (I7). While it is closed that set does
-// not grow; once it has served in this epoch the question is settled.
+// not grow; once it has served in this epoch, or goes on serving under a renewed one, the question is settled.
 func (p *planner) mayServe(m *Member) bool {
-	return m.Report.Served == p.o.Record.Epoch || m.alive() && p.holders(m, p.o.Record.Voters) >= WriteQuorum(len(p.o.Record.Voters))
+	return m.Report.Served == p.o.Record.Epoch || m.Report.Serving || m.alive() && p.holders(m, p.o.Record.Voters) >= WriteQuorum(len(p.o.Record.Voters))
 }
 
 // holders counts the voters that hold everything that the primary holds, itself included.
@@ -171,17 +182,15 @@ func (p *planner) followers() {
 	primary := p.o.Primary()
 	for i := range p.o.Members {
 		m := &p.o.Members[i]
-		if m.Name != p.o.Record.Primary {
-			p.assign(m, p.follower(m, primary))
+		if m.Name == p.o.Record.Primary || m.Report == nil || m.cloning(p.o.Record.Epoch) {
+			continue
 		}
+		p.assign(m, p.follower(m, primary))
 	}
 }
 
 func (p *planner) follower(m, primary *Member) role {
 	o, epoch := p.o, p.o.Record.Epoch
-	if m.Report == nil {
-		return role{}
-	}
 	source, ok := p.source(m, primary)
 	if !ok {
 		return p.standby(epoch, fmt.Sprintf("wait for %s to admit it", o.Record.Primary))
@@ -191,7 +200,7 @@ func (p *planner) follower(m, primary *Member) role {
 	switch {
 	case rebuild != "" && !voter && primary.serving(epoch):
 		return role{epoch: epoch, role: instance.RoleClone, why: rebuild,
-			clone: &instance.CloneDuty{Source: source, SourceExecuted: cloneBaseline(m, primary), Why: rebuild}}
+			clone: &instance.CloneDuty{Source: source, SourceExecuted: m.Held.Subtract(Errant(m, primary)).String(), Why: rebuild}}
 	case m.Report.Blank, rebuild != "" && m.Report.Role != instance.RoleReplica:
 		return p.standby(epoch, "wait to be rebuilt: "+rebuild)
 	}
@@ -203,12 +212,6 @@ func (p *planner) follower(m, primary *Member) role {
 	return role{epoch: epoch, role: instance.RoleReplica, restart: p.mayRestart(m),
 		why:     fmt.Sprintf("follow %s in epoch %d", o.Record.Primary, epoch),
 		replica: &instance.ReplicaDuty{Source: source, Acknowledge: acknowledge}}
-}
-
-// cloneBaseline is what the member need not archive before it is overwritten. While a clone runs it stays what it was
-// when the clone began, as far as that can be told: the member's errant transactions do not change any more.
-func cloneBaseline(m, primary *Member) string {
-	return m.Held.Subtract(Errant(m, primary)).String()
 }
 
 // source describes the primary for one member. It is not known until the primary runs in the epoch and has sealed a
@@ -240,8 +243,6 @@ func (p *planner) rebuild(m, primary *Member) string {
 	switch {
 	case r == nil || !m.Connected:
 		return ""
-	case r.State == instance.StateCloning:
-		return "a clone is under way"
 	case r.Blank:
 		return "it holds no data yet"
 	case !primary.leading(p.o.Record.Epoch):

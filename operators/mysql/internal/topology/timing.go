@@ -17,8 +17,8 @@ const (
 	// StuckAfter is how long a promoted instance may take to come up before another one is tried.
 	StuckAfter = 5 * time.Second
 
-	// BlockingVoterAway is how long a voter that can be talked to may be unfit before it is taken out of the voters, when
-	// commits wait for it; BlockingVoterLost is the same for one that cannot be talked to.
+	// BlockingVoterAway is how long a voter whose mysqld answers may be unfit before it is taken out of the voters, when
+	// commits wait for it; BlockingVoterLost is the same for one whose mysqld does not.
 	BlockingVoterAway = 3 * time.Second
 	BlockingVoterLost = 1 * time.Second
 	// VoterAway is how long a voter may be unfit when commits do not wait for it.

@@ -47,13 +47,20 @@ func (p *planner) isAway(m *Member) string {
 	limit := VoterAway
 	if p.fitVoters(p.o.Record.Voters) < WriteQuorum(len(p.o.Record.Voters)) {
 		limit = BlockingVoterAway
-		if !m.Connected {
+		switch {
+		case m.alive():
+		case !p.o.Primary().serving(p.o.Record.Epoch):
+			limit = 0
+		default:
 			limit = BlockingVoterLost
 		}
 	}
 	if m.UnfitFor < limit {
 		p.lookSoon()
 		return ""
+	}
+	if limit == 0 {
+		return "it is away, and no commit could be acknowledged without it"
 	}
 	return fmt.Sprintf("it has been away for more than %s", limit)
 }
@@ -79,6 +86,10 @@ func (p *planner) canDoWithout(name string) bool {
 
 // beginAddition makes the first wanted member that follows and has caught up a voter.
 func (p *planner) beginAddition() bool {
+	if n := len(p.o.Record.Voters); n > 1 && p.fitVoters(p.o.Record.Voters) < WriteQuorum(n+1) {
+		// Commits would wait for a voter that is away (I2: scale-up never stalls).
+		return false
+	}
 	for i := range p.o.Members {
 		m := &p.o.Members[i]
 		if p.o.IsVoter(m.Name) || !p.mayJoin(m) {
