@@ -100,6 +100,7 @@ func OwnedNames() []string {
 		"disabled_storage_engines",       // clone and set-up need theirs
 		"enforce_gtid_consistency",       // everything rests on GTIDs
 		"grant_tables",                   // skip_grant_tables would open every door
+		"host_cache_size",                // a replica must not be blocked for failed attempts
 		"init_replica",                   // would run with every receiver
 		"init_slave",
 		"innodb_data_file_path",           // clone wants it equal on both sides
@@ -129,6 +130,7 @@ func OwnedNames() []string {
 		"name_resolve",                    // skip_name_resolve: accounts are by name, not host
 		"networking",                      // skip_networking
 		"offline_mode",                    // decided by the role
+		"partial_revokes",                 // application accounts are kept out of the system schemas with it
 		"performance_schema",              // the agent finds threads with it
 		"persist_only_admin_x509_subject", // nothing is persisted
 		"persist_sensitive_variables_in_plaintext",

@@ -1,0 +1,124 @@
+// Package state is what an agent must remember over a restart: its promises, and what its volume holds. It lies on the
+// data volume beside the data, so that both live and die together.
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
+	"github.com/kapok-operators/kapok/shared/agent"
+)
+
+// State is the content of the state file. Its methods return changed copies; Store.Save makes a copy durable.
+type State struct {
+	// Term and Promised are the highest leadership term and epoch ever accepted (I1, I11).
+	Term     uint64 `json:"term"`
+	Promised uint64 `json:"promised"`
+	// Served is the last epoch in which this instance was opened for writing.
+	Served uint64 `json:"served,omitempty"`
+	// Record is the newest record told.
+	Record instance.Record `json:"record"`
+	// Kept is true once the data are worth keeping: bootstrapped, cloned, or following. Only a volume without it may be
+	// initialised again.
+	Kept bool `json:"kept,omitempty"`
+	// Clone is set while the data are being replaced.
+	Clone *Clone `json:"clone,omitempty"`
+	// Channel is the source that the replication channel was set up for.
+	Channel *Channel `json:"channel,omitempty"`
+	// Config is the configuration in force.
+	Config Config `json:"config"`
+}
+
+// Clone is a replacement of the data under way.
+type Clone struct {
+	// Source is the donor's name; SourceExecuted is what the result must hold at least.
+	Source         string `json:"source"`
+	SourceExecuted string `json:"sourceExecuted"`
+	// Archived says that what only this volume held is in an archive, so that the data may be overwritten.
+	Archived bool `json:"archived"`
+	// Begun says that CLONE was started: from here on the data folder may be half one thing and half another.
+	Begun bool `json:"begun,omitempty"`
+}
+
+// Channel says whom the replication channel in mysqld's tables follows.
+type Channel struct {
+	// Epoch is the epoch in which it was set up.
+	Epoch uint64 `json:"epoch"`
+	// Source, Host, Port and ServerUUID say who it is.
+	Source     string `json:"source"`
+	Host       string `json:"host"`
+	Port       int    `json:"port"`
+	ServerUUID string `json:"serverUUID,omitempty"`
+	// Secret is a hash of the sealed credential that was used: another one needs the channel set up again.
+	Secret string `json:"secret"`
+}
+
+// Config is the part of the configuration that comes from directives.
+type Config struct {
+	// ServerID is mysqld's server_id; 0 until a directive named it.
+	ServerID uint32 `json:"serverID,omitempty"`
+	// Options is the user's part.
+	Options map[string]string `json:"options,omitempty"`
+	// BufferPoolBytes sizes the buffer pool; 0 leaves mysqld's default.
+	BufferPoolBytes int64 `json:"bufferPoolBytes,omitempty"`
+}
+
+// Hash names the configuration as reports do.
+func (c Config) Hash() string { return instance.ConfigHash(c.Options, c.BufferPoolBytes) }
+
+// Store keeps a State in a file.
+type Store struct{ path string }
+
+// file is the state file's name inside the agent's folder on the volume.
+const file = "state.json"
+
+// Open prepares the agent's folder and reads the state. A volume that was never used gives the zero State; fresh is
+// true then. A state file that cannot be read whole is an error: nothing may be promised anew over a lost promise.
+func Open(dir string) (store *Store, s State, fresh bool, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, State{}, false, fmt.Errorf("make the agent's folder: %w", err)
+	}
+	store = &Store{path: filepath.Join(dir, file)}
+	err = agent.LoadJSON(store.path, &s)
+	if errors.Is(err, fs.ErrNotExist) {
+		return store, State{}, true, nil
+	}
+	if err != nil {
+		return nil, State{}, false, fmt.Errorf("read the agent's state: %w", err)
+	}
+	return store, s, false, nil
+}
+
+// Save makes s durable.
+func (st *Store) Save(s State) error {
+	if err := agent.SaveJSON(st.path, s); err != nil {
+		return fmt.Errorf("save the agent's state: %w", err)
+	}
+	return nil
+}
+
+// Refusal says why a directive must not be accepted; "" if it may be.
+func (s State) Refusal(d instance.Directive) string {
+	switch {
+	case d.Term < s.Term:
+		return fmt.Sprintf("term %d is older than term %d, which was accepted before", d.Term, s.Term)
+	case d.Epoch < s.Promised:
+		return fmt.Sprintf("epoch %d is older than epoch %d, which was promised before", d.Epoch, s.Promised)
+	}
+	return ""
+}
+
+// Promise returns the state after accepting d, and whether that is a change which must be durable before d is obeyed.
+func (s State) Promise(d instance.Directive) (State, bool) {
+	changed := d.Term != s.Term || d.Epoch != s.Promised
+	s.Term, s.Promised = d.Term, d.Epoch
+	if d.Record.Epoch >= s.Record.Epoch && !sameRecord(d.Record, s.Record) {
+		s.Record = d.Record
+		changed = true
+	}
+	return s, changed
+}
