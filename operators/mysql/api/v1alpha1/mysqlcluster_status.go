@@ -176,6 +176,11 @@ type Handover struct {
 	// +kubebuilder:validation:Minimum=0
 	NotAfter int64 `json:"notAfter"`
 
+	// givenUp says that the attempt failed and the old primary goes on; it is kept for a while, so that the next attempt
+	// waits.
+	// +optional
+	GivenUp bool `json:"givenUp,omitempty"`
+
 	// why says why, for people.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
