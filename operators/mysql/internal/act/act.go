@@ -1,0 +1,174 @@
+package act
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
+	"github.com/kapok-operators/kapok/shared/link"
+)
+
+// Sender gives agents their directives.
+type Sender interface {
+	// Send is a no-op for what was sent last; it never blocks.
+	Send(key link.PeerKey, payload json.RawMessage) error
+	// Get returns what is known about a pod's agent.
+	Get(namespace, pod string) (link.Peer, bool)
+}
+
+// Memory is told of commits.
+type Memory interface {
+	// Committed receives the custom resource as the API server returned it.
+	Committed(cluster *v1alpha1.MySQLCluster)
+}
+
+// Objects brings the Kubernetes objects of a cluster to what they should be.
+type Objects interface {
+	// Apply writes what differs and nothing else.
+	Apply(ctx context.Context, obs *observe.Observation, plan topology.Plan) []Failure
+}
+
+// Actor carries out plans.
+type Actor struct {
+	// Client writes; its reads are cached. Live reads from the API server.
+	Client client.Client
+	Live   client.Reader
+	Agents Sender
+	Memory Memory
+	// Objects applies what surrounds the instances.
+	Objects Objects
+}
+
+// Failure is something that could not be done.
+type Failure struct {
+	// What names the object or step, for people.
+	What string
+	// Err is why.
+	Err error
+}
+
+// Outcome is what came of a plan.
+type Outcome struct {
+	// Committed is the plan's commit if it was made.
+	Committed *topology.Commit
+	// Overtaken says that the record or a pod had changed since it was observed, so that the plan was dropped.
+	Overtaken bool
+	// Deleted names the pod that was deleted.
+	Deleted string
+	// Answered are the one-time requests that were taken off the custom resource.
+	Answered []topology.DoneRequest
+	// Failures are what went wrong.
+	Failures []Failure
+}
+
+// Err returns the failures as one error; nil if there are none.
+func (o Outcome) Err() error {
+	errs := make([]error, 0, len(o.Failures))
+	for _, f := range o.Failures {
+		errs = append(errs, fmt.Errorf("%s: %w", f.What, f.Err))
+	}
+	return errors.Join(errs...)
+}
+
+// Act carries out the plan. A commit is made alone; what follows from it comes with the next plan.
+func (a *Actor) Act(ctx context.Context, obs *observe.Observation, plan topology.Plan) Outcome {
+	var out Outcome
+	if plan.Commit != nil {
+		a.commit(ctx, obs.Cluster, *plan.Commit, &out)
+		if out.Committed != nil {
+			a.answer(ctx, obs.Cluster, plan.Done, &out)
+		}
+		return out
+	}
+	a.direct(obs, plan, &out)
+	out.Failures = append(out.Failures, a.Objects.Apply(ctx, obs, plan)...)
+	if plan.Delete != nil {
+		a.deletePod(ctx, obs, *plan.Delete, &out)
+	}
+	a.answer(ctx, obs.Cluster, plan.Done, &out)
+	return out
+}
+
+// direct sends every member its directive. A link that breaks meanwhile is no failure: the directive is sent again when
+// the agent is back.
+func (a *Actor) direct(obs *observe.Observation, plan topology.Plan, out *Outcome) {
+	for _, d := range plan.Directives {
+		peer, ok := a.Agents.Get(obs.Cluster.Namespace, d.Member)
+		pod := obs.Pods[d.Member]
+		if !ok || pod == nil || string(pod.UID) != peer.Key.UID {
+			continue
+		}
+		payload, err := json.Marshal(d.Directive)
+		if err == nil {
+			err = a.Agents.Send(peer.Key, payload)
+		}
+		if err != nil && !errors.Is(err, link.ErrNotConnected) {
+			out.Failures = append(out.Failures, Failure{What: "direct " + d.Member, Err: err})
+		}
+	}
+}
+
+// deletePod deletes a pod if the live record and the live pod are still those of the plan.
+func (a *Actor) deletePod(ctx context.Context, obs *observe.Observation, plan topology.DeletePod, out *Outcome) {
+	fail := func(err error) {
+		out.Failures = append(out.Failures, Failure{What: "delete pod " + plan.Member, Err: err})
+	}
+	live, err := a.live(ctx, obs.Cluster)
+	if err != nil {
+		fail(err)
+		return
+	}
+	if !sameRecord(observe.Record(live.Status.Record), obs.Topology.Record) {
+		out.Overtaken = true
+		return
+	}
+	seen := obs.Pods[plan.Member]
+	if seen == nil {
+		out.Overtaken = true
+		return
+	}
+	// The precondition makes the API server refuse if the pod is another one by now.
+	err = a.Client.Delete(ctx, &corev1.Pod{ObjectMeta: seen.ObjectMeta},
+		client.Preconditions{UID: &seen.UID, ResourceVersion: &seen.ResourceVersion})
+	switch {
+	case err == nil:
+		out.Deleted = plan.Member
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
+		out.Overtaken = true
+	default:
+		fail(err)
+	}
+}
+
+// answer takes fulfilled and refused requests off the custom resource, unless they have been changed meanwhile.
+func (a *Actor) answer(ctx context.Context, cluster *v1alpha1.MySQLCluster, done []topology.DoneRequest, out *Outcome) {
+	for _, d := range done {
+		annotation := map[topology.RequestKind]string{
+			topology.RequestSwitchover:   v1alpha1.AnnotationSwitchover,
+			topology.RequestForcePromote: v1alpha1.AnnotationForcePromote,
+		}[d.Request]
+		patch, err := json.Marshal([]map[string]any{
+			{"op": "test", "path": "/metadata/annotations/" + escape(annotation), "value": cluster.Annotations[annotation]},
+			{"op": "remove", "path": "/metadata/annotations/" + escape(annotation)},
+		})
+		if err == nil {
+			err = a.Client.Patch(ctx, cluster.DeepCopy(), client.RawPatch(jsonPatch, patch))
+		}
+		switch {
+		case err == nil:
+			out.Answered = append(out.Answered, d)
+		case apierrors.IsInvalid(err), apierrors.IsNotFound(err):
+			// Answered already, or another request by now: that one is looked at next time.
+		default:
+			out.Failures = append(out.Failures, Failure{What: "remove annotation " + annotation, Err: err})
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/kapok-operators/kapok/operators/mysql/internal/act"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/report"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
+)
+
+// Reconciler runs the loop for MySQLClusters.
+type Reconciler struct {
+	Observer *observe.Observer
+	Actor    *act.Actor
+	Reporter *report.Reporter
+	Grants   *act.Grants
+}
+
+// atOnce is how long the loop waits after a commit: the next round follows from the new record.
+const atOnce = time.Millisecond
+
+// urgent is the queue priority of rounds on which a failover waits.
+const urgent = 100
+
+// Reconcile looks at one cluster, decides, acts and reports. Nothing in it waits.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	obs, err := r.Observer.Observe(ctx, req.NamespacedName)
+	if err != nil {
+		return ctrl.Result{}, errors.Join(err, r.Reporter.Unknown(ctx, req.NamespacedName, err))
+	}
+	if obs == nil {
+		r.forget(req.NamespacedName)
+		return ctrl.Result{}, nil
+	}
+	if obs.Cluster.DeletionTimestamp != nil {
+		return r.retire(ctx, obs)
+	}
+	plan := topology.Decide(obs.Topology)
+	if err := r.Grants.Renew(req.NamespacedName, obs.Topology, plan); err != nil {
+		return ctrl.Result{}, fmt.Errorf("grant the lease of %s: %w", req.NamespacedName, err)
+	}
+	out := r.Actor.Act(ctx, obs, plan)
+	err = errors.Join(out.Err(), r.Reporter.Report(ctx, obs, plan, out))
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return next(obs, plan, out), nil
+}
+
+// next says when to look again. Agents wake the loop whenever they report something new, so this is for what only time
+// brings about.
+func next(obs *observe.Observation, plan topology.Plan, out act.Outcome) ctrl.Result {
+	priority := urgent
+	if out.Committed != nil || out.Overtaken {
+		return ctrl.Result{RequeueAfter: atOnce, Priority: &priority}
+	}
+	if plan.State == topology.FailingOver || plan.State == topology.SwitchingOver {
+		return ctrl.Result{RequeueAfter: plan.LookAgain, Priority: &priority}
+	}
+	after := plan.LookAgain
+	if probe := obs.Cluster.Spec.HA.ProbeInterval.Duration; plan.State == topology.Healthy && probe > 0 {
+		after = probe
+	}
+	return ctrl.Result{RequeueAfter: after}
+}
+
+// retire closes a cluster that is being deleted and then lets it go.
+func (r *Reconciler) retire(ctx context.Context, obs *observe.Observation) (ctrl.Result, error) {
+	plan, closed := topology.Retire(obs.Topology)
+	waited := obs.Topology.Now.Sub(obs.Cluster.DeletionTimestamp.Time)
+	if err := r.Actor.Retire(ctx, obs, plan, closed || waited > retireWithin); err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: plan.LookAgain}, nil
+}
+
+// retireWithin bounds how long a deletion waits for the primary to close itself; after that its mysqld is ended hard,
+// which loses nothing either.
+const retireWithin = 10 * time.Second
+
+func (r *Reconciler) forget(name types.NamespacedName) {
+	r.Observer.Forget(name)
+	r.Grants.Forget(name)
+	r.Reporter.Forget(name)
+}

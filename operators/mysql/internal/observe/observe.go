@@ -1,0 +1,327 @@
+package observe
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
+	"github.com/kapok-operators/kapok/shared/link"
+)
+
+// Peers is what the observer needs of the link.
+type Peers interface {
+	// Get returns what is known about a pod's agent.
+	Get(namespace, pod string) (link.Peer, bool)
+}
+
+// Observation is what was seen of one cluster.
+type Observation struct {
+	// Cluster is the custom resource. It is a copy.
+	Cluster *v1alpha1.MySQLCluster
+	// Topology is the part that decisions about roles rest on.
+	Topology topology.Observation
+	// Pods and Claims are the pods and data volume claims by instance name.
+	Pods   map[string]*corev1.Pod
+	Claims map[string]*corev1.PersistentVolumeClaim
+	// Unreadable says, by instance name, why an agent's report could not be understood.
+	Unreadable map[string]string
+}
+
+// Observer gathers observations. It is safe for concurrent use on different clusters.
+type Observer struct {
+	// Cached reads from the operator's cache, Live from the API server.
+	Cached, Live client.Reader
+	// Peers are the agents.
+	Peers Peers
+	// Term is the leadership term; false while this replica does not lead.
+	Term func() (uint64, bool)
+	// Outdated says whether a pod was made from another template than the cluster has now.
+	Outdated func(*v1alpha1.MySQLCluster, *corev1.Pod) bool
+	// Now is the clock.
+	Now func() time.Time
+
+	mu     sync.Mutex
+	memory map[types.NamespacedName]*memory
+}
+
+// memory is what outlives one look at a cluster.
+type memory struct {
+	record  instance.Record
+	seen    resourceVersion
+	members map[string]*memberMemory
+}
+
+type memberMemory struct {
+	firstLooked time.Time
+	epoch       uint64
+	unfitSince  time.Time
+}
+
+// Observe looks at one cluster. The cluster is what the cache holds; it returns nil if there is none.
+func (o *Observer) Observe(ctx context.Context, name types.NamespacedName) (*Observation, error) {
+	cluster, err := o.cluster(ctx, name)
+	if err != nil || cluster == nil {
+		return nil, err
+	}
+	term, leading := o.Term()
+	if !leading {
+		return nil, fmt.Errorf("observe %s: this replica does not lead", name)
+	}
+	out := &Observation{
+		Cluster: cluster, Pods: map[string]*corev1.Pod{}, Claims: map[string]*corev1.PersistentVolumeClaim{},
+		Unreadable: map[string]string{},
+	}
+	out.Topology = topology.Observation{
+		Now: o.Now(), Term: term, Spec: spec(cluster), Record: o.record(name, cluster), Request: request(cluster),
+	}
+	if err := o.objects(ctx, cluster, out); err != nil {
+		return nil, err
+	}
+	o.members(name, out)
+	return out, nil
+}
+
+// cluster reads the custom resource: live the first time, so that no record of an earlier leader is missed, then cached.
+func (o *Observer) cluster(ctx context.Context, name types.NamespacedName) (*v1alpha1.MySQLCluster, error) {
+	reader := o.Cached
+	if !o.knows(name) {
+		reader = o.Live
+	}
+	var cluster v1alpha1.MySQLCluster
+	err := reader.Get(ctx, name, &cluster)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read MySQLCluster %s: %w", name, err)
+	}
+	return cluster.DeepCopy(), nil
+}
+
+func (o *Observer) objects(ctx context.Context, cluster *v1alpha1.MySQLCluster, out *Observation) error {
+	in := client.InNamespace(cluster.Namespace)
+	labels := client.MatchingLabels(manifest.SelectorLabels(cluster.Name))
+	var pods corev1.PodList
+	if err := o.Cached.List(ctx, &pods, in, labels); err != nil {
+		return fmt.Errorf("list the pods of %s: %w", cluster.Name, err)
+	}
+	for i := range pods.Items {
+		out.Pods[pods.Items[i].Name] = &pods.Items[i]
+	}
+	var claims corev1.PersistentVolumeClaimList
+	if err := o.Cached.List(ctx, &claims, in, labels); err != nil {
+		return fmt.Errorf("list the volume claims of %s: %w", cluster.Name, err)
+	}
+	for i := range claims.Items {
+		if pod, ok := strings.CutPrefix(claims.Items[i].Name, manifest.DataVolume+"-"); ok {
+			out.Claims[pod] = &claims.Items[i]
+		}
+	}
+	var slices discoveryv1.EndpointSliceList
+	service := client.MatchingLabels{discoveryv1.LabelServiceName: manifest.ReadWriteService(cluster.Name)}
+	if err := o.Cached.List(ctx, &slices, in, service); err != nil {
+		return fmt.Errorf("list the endpoint slices of %s: %w", cluster.Name, err)
+	}
+	for _, slice := range slices.Items {
+		for _, endpoint := range slice.Endpoints {
+			if endpoint.TargetRef != nil {
+				out.Topology.ReadWrite = endpoint.TargetRef.Name
+			}
+		}
+	}
+	return nil
+}
+
+// members lists every instance that exists, is wanted or is part of the record, gaps filled, and what its agent says.
+func (o *Observer) members(name types.NamespacedName, out *Observation) {
+	top := out.Topology.Spec.Instances
+	reach := func(instanceName string) {
+		if n, ok := ordinal(name.Name, instanceName); ok {
+			top = max(top, n+1)
+		}
+	}
+	for pod := range out.Pods {
+		reach(pod)
+	}
+	for _, voter := range out.Topology.Record.Voters {
+		reach(voter)
+	}
+	reach(out.Topology.Record.Primary)
+	for i := range top {
+		out.Topology.Members = append(out.Topology.Members, o.member(name, out, i))
+	}
+	o.remember(name, out)
+}
+
+func (o *Observer) member(cluster types.NamespacedName, out *Observation, ordinal int) topology.Member {
+	m := topology.Member{Name: manifest.InstanceName(cluster.Name, ordinal), Ordinal: ordinal}
+	if claim := out.Claims[m.Name]; claim != nil {
+		m.OldVolume = claim.CreationTimestamp.Before(&out.Cluster.CreationTimestamp)
+	}
+	pod := out.Pods[m.Name]
+	if pod != nil {
+		m.Pod = &topology.Pod{
+			IP: pod.Status.PodIP, Terminating: pod.DeletionTimestamp != nil, Outdated: o.Outdated(out.Cluster, pod),
+			Ready: isReady(pod), Unschedulable: unschedulable(pod),
+		}
+	}
+	peer, ok := o.Peers.Get(cluster.Namespace, m.Name)
+	if !ok || len(peer.Snapshot) == 0 {
+		return m
+	}
+	var report instance.Report
+	if err := json.Unmarshal(peer.Snapshot, &report); err != nil {
+		out.Unreadable[m.Name] = "its agent's report cannot be read: " + err.Error()
+		return m
+	}
+	executed, errExecuted := gtid.Parse(report.Executed)
+	held, errHeld := gtid.Parse(report.Received)
+	if errExecuted != nil || errHeld != nil {
+		out.Unreadable[m.Name] = "its GTID sets cannot be read"
+		return m
+	}
+	m.Report, m.Executed, m.Held = &report, executed, held.Union(executed)
+	// A report of an earlier pod of the name is history: it says what the volume held, not that anybody listens.
+	m.Connected = peer.Connected && !peer.Silent && pod != nil && string(pod.UID) == peer.Key.UID
+	if !m.Connected {
+		m.Silence = out.Topology.Now.Sub(peer.HeartbeatAt)
+	}
+	return m
+}
+
+// remember counts since when members have been unfit in the committed epoch, and silent if they were never heard.
+func (o *Observer) remember(name types.NamespacedName, out *Observation) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	mem, now := o.memory[name], out.Topology.Now
+	if mem.members == nil {
+		mem.members = map[string]*memberMemory{}
+	}
+	for i := range out.Topology.Members {
+		m := &out.Topology.Members[i]
+		known := mem.members[m.Name]
+		if known == nil || known.epoch != out.Topology.Record.Epoch {
+			first := now
+			if known != nil {
+				first = known.firstLooked
+			}
+			known = &memberMemory{firstLooked: first, epoch: out.Topology.Record.Epoch}
+			mem.members[m.Name] = known
+		}
+		if m.Report == nil {
+			m.Silence = now.Sub(known.firstLooked)
+		} else if !m.Connected {
+			// Nobody is condemned for silence from before this operator began to listen.
+			m.Silence = min(m.Silence, now.Sub(known.firstLooked))
+		}
+		switch {
+		case out.Topology.Fit(m):
+			known.unfitSince = time.Time{}
+		case known.unfitSince.IsZero():
+			known.unfitSince = now
+		default:
+			m.UnfitFor = now.Sub(known.unfitSince)
+		}
+	}
+}
+
+func (o *Observer) knows(name types.NamespacedName) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.memory[name] != nil
+}
+
+// record returns the newer of what the cache holds and what this process has committed.
+func (o *Observer) record(name types.NamespacedName, cluster *v1alpha1.MySQLCluster) instance.Record {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.memory == nil {
+		o.memory = map[types.NamespacedName]*memory{}
+	}
+	seen := parseVersion(cluster.UID, cluster.ResourceVersion)
+	mem := o.memory[name]
+	if mem == nil || mem.seen.uid != seen.uid {
+		mem = &memory{}
+		o.memory[name] = mem
+	}
+	if !mem.seen.newerThan(seen) {
+		mem.record, mem.seen = Record(cluster.Status.Record), seen
+	}
+	return mem.record
+}
+
+// Committed tells the observer of a record that this process has just written, so that a lagging cache does not hide it.
+func (o *Observer) Committed(cluster *v1alpha1.MySQLCluster) {
+	o.record(client.ObjectKeyFromObject(cluster), cluster)
+}
+
+// Forget drops what is remembered of a cluster that is gone.
+func (o *Observer) Forget(name types.NamespacedName) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.memory, name)
+}
+
+// resourceVersion orders two states of one object. The API server promises that versions of one resource are decimal
+// numbers that grow (KEP-5504).
+type resourceVersion struct {
+	uid    types.UID
+	number uint64
+}
+
+func parseVersion(uid types.UID, version string) resourceVersion {
+	// A version that is no number counts as oldest: the other one is used.
+	number, err := strconv.ParseUint(version, 10, 64)
+	if err != nil {
+		number = 0
+	}
+	return resourceVersion{uid, number}
+}
+
+func (v resourceVersion) newerThan(w resourceVersion) bool { return v.number > w.number }
+
+// ordinal returns the number of an instance of the cluster.
+func ordinal(cluster, name string) (int, bool) {
+	suffix, ok := strings.CutPrefix(name, cluster+"-")
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.Atoi(suffix)
+	return n, err == nil && n >= 0 && n < maxOrdinal
+}
+
+// maxOrdinal bounds what a stray pod name can make of the member list.
+const maxOrdinal = 32
+
+func isReady(pod *corev1.Pod) bool {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+func unschedulable(pod *corev1.Pod) string {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			return c.Message
+		}
+	}
+	return ""
+}

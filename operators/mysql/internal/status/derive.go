@@ -1,0 +1,164 @@
+package status
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
+)
+
+// Input is what a status is derived from.
+type Input struct {
+	// Cluster is the custom resource as observed.
+	Cluster *v1alpha1.MySQLCluster
+	// Observation and Plan are one round of the loop.
+	Observation topology.Observation
+	Plan        topology.Plan
+	// PodProblems say, by instance name, why a pod does not come up: a reason of the condition Reconciled, and a message.
+	PodProblems map[string]Problem
+	// Unreadable says, by instance name, why an agent's report could not be understood.
+	Unreadable map[string]string
+	// Claims says, by instance name, what is to be said about its volume claim.
+	Claims map[string]Problem
+	// Failures are what could not be done in this round.
+	Failures []string
+}
+
+// Problem is something that is not as it should be.
+type Problem struct {
+	// Reason is a condition reason, Message a sentence.
+	Reason, Message string
+}
+
+// Status is the derived part of a status; the record is not part of it.
+type Status struct {
+	ObservedGeneration int64
+	Summary            v1alpha1.Summary
+	Ready              string
+	ReadyInstances     int32
+	Version            string
+	Endpoints          v1alpha1.Endpoints
+	Conditions         []Condition
+	Instances          []v1alpha1.InstanceStatus
+}
+
+// Derive returns the status that an observation, a plan and its outcome amount to.
+func Derive(in Input) Status {
+	out := Status{ObservedGeneration: in.Cluster.Generation, Endpoints: endpoints(in.Cluster)}
+	for i := range in.Observation.Members {
+		m := &in.Observation.Members[i]
+		status := describe(in, m)
+		if status.Ready && in.Observation.Wanted(m) {
+			out.ReadyInstances++
+		}
+		out.Instances = append(out.Instances, status)
+	}
+	out.Ready = fmt.Sprintf("%d/%d", out.ReadyInstances, in.Observation.Spec.Instances)
+	if p := in.Observation.Primary(); p != nil && p.Report != nil {
+		out.Version = p.Report.ServerVersion
+	}
+	out.Conditions = conditions(in)
+	out.Summary = summary(in, out.Conditions)
+	return out
+}
+
+func endpoints(cluster *v1alpha1.MySQLCluster) v1alpha1.Endpoints {
+	host := func(suffix string) string {
+		return fmt.Sprintf("%s%s.%s.svc:3306", cluster.Name, suffix, cluster.Namespace)
+	}
+	return v1alpha1.Endpoints{ReadWrite: host(""), ReadOnly: host("-ro"), Read: host("-r")}
+}
+
+// describe is one instance as people want to see it.
+func describe(in Input, m *topology.Member) v1alpha1.InstanceStatus {
+	o := in.Observation
+	out := v1alpha1.InstanceStatus{
+		Name: m.Name, Voter: o.IsVoter(m.Name), State: "Unknown",
+		Ready: slices.Contains(in.Plan.Endpoints.Any, m.Name),
+	}
+	if m.Report != nil {
+		out.Version = m.Report.ServerVersion
+	}
+	if m.Connected && m.Report != nil {
+		out.State, out.Role = string(m.Report.State), string(m.Report.Role)
+	}
+	out.Message = bounded(message(in, m))
+	return out
+}
+
+// message says what keeps an instance from being what it should be.
+func message(in Input, m *topology.Member) string {
+	switch {
+	case in.PodProblems[m.Name].Message != "":
+		return in.PodProblems[m.Name].Message
+	case m.Pod == nil:
+		return "it has no pod"
+	case in.Unreadable[m.Name] != "":
+		return in.Unreadable[m.Name]
+	case m.Report == nil:
+		return "its agent has not reported yet"
+	case !m.Connected:
+		return "its agent is not heard"
+	case m.Report.Problem != "":
+		return m.Report.Problem
+	case m.Report.RefusedWhy != "":
+		return "it refused what it was told: " + m.Report.RefusedWhy
+	case m.Report.Stalled:
+		return "its volume or mysqld does not answer"
+	case m.Report.Terminating:
+		return "its pod was asked to stop"
+	case m.Report.Applier.Error != "":
+		return "it cannot apply: " + m.Report.Applier.Error
+	case m.Report.Receiver.Error != "" && !m.Report.Receiver.Connected:
+		return "it cannot receive: " + m.Report.Receiver.Error
+	case m.Report.ConfigError != "":
+		return "it keeps its old configuration: " + m.Report.ConfigError
+	case m.Report.RestartNeeded:
+		return "its new configuration waits for a restart"
+	case m.Report.State == instance.StateCloning:
+		return "it is copying the primary's data"
+	}
+	return ""
+}
+
+// summary is the one word of kubectl get.
+func summary(in Input, conditions []Condition) v1alpha1.Summary {
+	available := find(conditions, v1alpha1.ConditionAvailable)
+	progressing := find(conditions, v1alpha1.ConditionProgressing)
+	switch in.Plan.State {
+	case topology.Starting:
+		return v1alpha1.SummaryCreating
+	case topology.FailingOver:
+		return v1alpha1.SummaryFailingOver
+	case topology.SwitchingOver:
+		return v1alpha1.SummarySwitchingOver
+	case topology.Waiting:
+		if available.Reason == v1alpha1.ReasonManualFailover {
+			return v1alpha1.SummaryBlocked
+		}
+		return v1alpha1.SummaryUnavailable
+	case topology.Unreachable:
+		return v1alpha1.SummaryDegraded
+	}
+	switch {
+	case progressing.Reason == v1alpha1.ReasonUpdating:
+		return v1alpha1.SummaryUpdating
+	case progressing.Reason == v1alpha1.ReasonScaling:
+		return v1alpha1.SummaryScaling
+	case find(conditions, v1alpha1.ConditionReady).Status == True:
+		return v1alpha1.SummaryHealthy
+	}
+	return v1alpha1.SummaryDegraded
+}
+
+// bounded keeps a message within what the API accepts.
+func bounded(message string) string {
+	const limit = 1000
+	if len(message) <= limit {
+		return message
+	}
+	return strings.ToValidUTF8(message[:limit], "") + " ..."
+}
