@@ -193,4 +193,3 @@ func leaf(path []string) string {
 		}
 	}
 }
-

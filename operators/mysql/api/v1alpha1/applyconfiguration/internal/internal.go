@@ -33,6 +33,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: schedule
       type:
         scalar: string
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Configuration
+  map:
+    elementType:
+      namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.OptionValue
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.DeletionPolicy
   scalar: string
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Endpoints
@@ -52,6 +56,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Handover
   map:
     fields:
+    - name: givenUp
+      type:
+        scalar: boolean
     - name: notAfter
       type:
         scalar: numeric
@@ -128,10 +135,8 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
     - name: configuration
       type:
-        map:
-          elementType:
-            namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.OptionValue
-          elementRelationship: separable
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Configuration
+        elementRelationship: separable
     - name: deletionPolicy
       type:
         namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.DeletionPolicy

@@ -11,6 +11,9 @@ type HandoverApplyConfiguration struct {
 	To *string `json:"to,omitempty"`
 	// notAfter is when the attempt is given up and the old primary goes on, in Unix milliseconds.
 	NotAfter *int64 `json:"notAfter,omitempty"`
+	// givenUp says that the attempt failed and the old primary goes on; it is kept for a while, so that the next attempt
+	// waits.
+	GivenUp *bool `json:"givenUp,omitempty"`
 	// why says why, for people.
 	Why *string `json:"why,omitempty"`
 }
@@ -34,6 +37,14 @@ func (b *HandoverApplyConfiguration) WithTo(value string) *HandoverApplyConfigur
 // If called multiple times, the NotAfter field is set to the value of the last call.
 func (b *HandoverApplyConfiguration) WithNotAfter(value int64) *HandoverApplyConfiguration {
 	b.NotAfter = &value
+	return b
+}
+
+// WithGivenUp sets the GivenUp field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the GivenUp field is set to the value of the last call.
+func (b *HandoverApplyConfiguration) WithGivenUp(value bool) *HandoverApplyConfiguration {
+	b.GivenUp = &value
 	return b
 }
 

@@ -40,7 +40,7 @@ type MySQLClusterSpecApplyConfiguration struct {
 	// and the condition ConfigurationValid says what is wrong. Options that can change while mysqld runs are changed at
 	// once, the others by restarting one instance after the other, the primary last. Options on which durability,
 	// replication and access rest belong to the operator and are refused.
-	Configuration map[string]apiv1alpha1.OptionValue `json:"configuration,omitempty"`
+	Configuration *apiv1alpha1.Configuration `json:"configuration,omitempty"`
 	// users are MySQL accounts that the operator keeps, with their databases. None by default. Their passwords are in
 	// usersSecret. An account that is taken out of the list is left in MySQL, so that a slip of the hand locks nobody out.
 	Users []UserApplyConfiguration `json:"users,omitempty"`
@@ -119,17 +119,11 @@ func (b *MySQLClusterSpecApplyConfiguration) WithBackup(value *BackupApplyConfig
 	return b
 }
 
-// WithConfiguration puts the entries into the Configuration field in the declarative configuration
-// and returns the receiver, so that objects can be build by chaining "With" function invocations.
-// If called multiple times, the entries provided by each call will be put on the Configuration field,
-// overwriting an existing map entries in Configuration field with the same key.
-func (b *MySQLClusterSpecApplyConfiguration) WithConfiguration(entries map[string]apiv1alpha1.OptionValue) *MySQLClusterSpecApplyConfiguration {
-	if b.Configuration == nil && len(entries) > 0 {
-		b.Configuration = make(map[string]apiv1alpha1.OptionValue, len(entries))
-	}
-	for k, v := range entries {
-		b.Configuration[k] = v
-	}
+// WithConfiguration sets the Configuration field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Configuration field is set to the value of the last call.
+func (b *MySQLClusterSpecApplyConfiguration) WithConfiguration(value apiv1alpha1.Configuration) *MySQLClusterSpecApplyConfiguration {
+	b.Configuration = &value
 	return b
 }
 
