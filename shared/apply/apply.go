@@ -1,0 +1,203 @@
+package apply
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// AnnotationApplied holds the hash of the configuration that was applied last.
+const AnnotationApplied = "kapok.dev/applied"
+
+// Applier applies objects for one field manager.
+type Applier struct {
+	// Client reads from the cache and writes.
+	Client client.Client
+	// FieldOwner is the field manager; one per concern.
+	FieldOwner string
+}
+
+// Reason says why an object was or was not written.
+type Reason string
+
+// The reasons of a Result.
+const (
+	// Unchanged: nothing was written.
+	Unchanged Reason = "Unchanged"
+	// Missing: the object was not in the cache.
+	Missing Reason = "Missing"
+	// Changed: the desired configuration is not the one applied last.
+	Changed Reason = "Changed"
+	// Drifted: somebody else changed or took over a field.
+	Drifted Reason = "Drifted"
+)
+
+// Key names an object of a kind.
+type Key struct {
+	schema.GroupVersionKind
+	types.NamespacedName
+}
+
+// String returns kind namespace/name.
+func (k Key) String() string { return k.Kind + " " + k.NamespacedName.String() }
+
+// Result says what was done with one object.
+type Result struct {
+	Key    Key
+	Reason Reason
+}
+
+// Written says whether the API server was asked to write.
+func (r Result) Written() bool { return r.Reason != Unchanged }
+
+// Apply brings the objects to their desired state, in order, and stops at the
+// first error. The results cover what was done until then. The configurations
+// are not changed.
+func (a *Applier) Apply(ctx context.Context, desired ...runtime.ApplyConfiguration) ([]Result, error) {
+	results := make([]Result, 0, len(desired))
+	for _, ac := range desired {
+		result, err := a.one(ctx, ac)
+		if err != nil {
+			return results, err
+		}
+		results = append(results, result)
+	}
+	return results, nil
+}
+
+func (a *Applier) one(ctx context.Context, ac runtime.ApplyConfiguration) (Result, error) {
+	want, key, err := decode(ac)
+	if err != nil {
+		return Result{}, err
+	}
+	hash, err := hashOf(want)
+	if err != nil {
+		return Result{}, fmt.Errorf("hash %s: %w", key, err)
+	}
+	annotations := want.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[AnnotationApplied] = hash
+	want.SetAnnotations(annotations)
+
+	live, err := a.read(ctx, key)
+	if err != nil {
+		return Result{}, err
+	}
+	result := Result{Key: key, Reason: Missing}
+	if live != nil {
+		result.Reason, err = a.compare(want, live, hash)
+		if err != nil {
+			return Result{}, fmt.Errorf("compare %s: %w", key, err)
+		}
+	}
+	if !result.Written() {
+		return result, nil
+	}
+	err = a.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want),
+		client.FieldOwner(a.FieldOwner), client.ForceOwnership)
+	if err != nil {
+		return Result{}, fmt.Errorf("apply %s: %w", key, err)
+	}
+	return result, nil
+}
+
+// compare says why the live object has to be written, if it has to.
+func (a *Applier) compare(want, live *unstructured.Unstructured, hash string) (Reason, error) {
+	if live.GetAnnotations()[AnnotationApplied] != hash {
+		return Changed, nil
+	}
+	owned, err := ownedFields(live.GetManagedFields(), a.FieldOwner, want.GetAPIVersion())
+	if err != nil {
+		return "", err
+	}
+	if owned == nil || !holds(comparable(want), live.Object, owned) {
+		return Drifted, nil
+	}
+	return Unchanged, nil
+}
+
+// comparable drops what managedFields never mention.
+func comparable(want *unstructured.Unstructured) map[string]any {
+	out := want.DeepCopy().Object
+	delete(out, "apiVersion")
+	delete(out, "kind")
+	if meta, ok := out["metadata"].(map[string]any); ok {
+		for _, field := range []string{"name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp"} {
+			delete(meta, field)
+		}
+	}
+	return out
+}
+
+// read returns the cached object, or nil.
+func (a *Applier) read(ctx context.Context, key Key) (*unstructured.Unstructured, error) {
+	// The cache is filled per Go type, so the typed form is asked for if there
+	// is one.
+	obj, err := a.Client.Scheme().New(key.GroupVersionKind)
+	switch {
+	case runtime.IsNotRegisteredError(err):
+		u := &unstructured.Unstructured{}
+		u.SetGroupVersionKind(key.GroupVersionKind)
+		obj = u
+	case err != nil:
+		return nil, fmt.Errorf("make a %s: %w", key.Kind, err)
+	}
+	typed, ok := obj.(client.Object)
+	if !ok {
+		return nil, fmt.Errorf("read %s: %T is not an object", key, obj)
+	}
+	err = a.Client.Get(ctx, key.NamespacedName, typed)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(typed)
+	if err != nil {
+		return nil, fmt.Errorf("convert %s: %w", key, err)
+	}
+	return &unstructured.Unstructured{Object: content}, nil
+}
+
+// decode returns the configuration as a tree of its own.
+func decode(ac runtime.ApplyConfiguration) (*unstructured.Unstructured, Key, error) {
+	raw, err := json.Marshal(ac)
+	if err != nil {
+		return nil, Key{}, fmt.Errorf("encode %T: %w", ac, err)
+	}
+	u := &unstructured.Unstructured{}
+	if err := u.UnmarshalJSON(raw); err != nil {
+		return nil, Key{}, fmt.Errorf("decode %T: %w", ac, err)
+	}
+	key := Key{
+		GroupVersionKind: u.GroupVersionKind(),
+		NamespacedName:   types.NamespacedName{Namespace: u.GetNamespace(), Name: u.GetName()},
+	}
+	if key.Name == "" {
+		return nil, Key{}, fmt.Errorf("decode %T: %w", ac, errors.New("the object has no name"))
+	}
+	return u, key, nil
+}
+
+// hashOf returns a short hash of the tree. JSON sorts the keys of maps.
+func hashOf(u *unstructured.Unstructured) (string, error) {
+	raw, err := json.Marshal(u.Object)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:16]), nil
+}

@@ -1,0 +1,187 @@
+// Package manager starts an operator in one opinionated way.
+//
+//   - The cache watches the given namespaces and never starts an informer by
+//     accident: reading a kind that nobody watches is an error. Secrets are not
+//     cached. There is no periodic resync, which would only replay what the
+//     cache holds.
+//   - Standby replicas keep their caches warm; a leader that stops hands its
+//     lease over at once, and one that is gone is replaced within seconds.
+//   - Leadership has a number that only grows (Term), so that what a deposed
+//     leader said late can be told from the word of the present one.
+//   - Writes carry the operator's name as field manager and are validated
+//     strictly.
+//
+// The program must end when Start returns: the lease has been given up then.
+package manager
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+)
+
+// namespaceFile says in which namespace a pod runs.
+const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+// Manager is a controller-runtime manager that knows the term of its leadership.
+type Manager struct {
+	ctrl.Manager
+	// Term is the term of this replica's leadership.
+	Term *Term
+}
+
+// New prepares an operator from its configuration. The logger of the
+// controller-runtime must be set before (see NewLogger).
+func New(rc *rest.Config, c Config, log logr.Logger) (*Manager, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	options := Options(c)
+	options.Logger = log
+	options.Controller.Logger = log
+	term := &Term{}
+	if c.LeaderElection {
+		lock, err := newLock(rc, c)
+		if err != nil {
+			return nil, err
+		}
+		options.LeaderElectionResourceLockInterface = lock
+		term.lock = lock
+	}
+	mgr, err := ctrl.NewManager(rc, options)
+	if err != nil {
+		return nil, fmt.Errorf("make the manager: %w", err)
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return nil, fmt.Errorf("add the liveness check: %w", err)
+	}
+	if err := mgr.AddReadyzCheck("ping", healthz.Ping); err != nil {
+		return nil, fmt.Errorf("add the readiness check: %w", err)
+	}
+	if err := mgr.Add(term); err != nil {
+		return nil, fmt.Errorf("add the leadership term: %w", err)
+	}
+	return &Manager{Manager: mgr, Term: term}, nil
+}
+
+// Options returns the options that a configuration stands for, without the
+// logger and the election's lock. New uses it; it is exported so that what an
+// operator runs with can be looked at.
+func Options(c Config) ctrl.Options {
+	options := ctrl.Options{
+		Scheme: c.Scheme,
+		Cache: cache.Options{
+			ByObject:                    c.ByObject,
+			ReaderFailOnMissingInformer: true,
+			SyncPeriod:                  ptr.To(time.Duration(0)),
+		},
+		Client: client.Options{
+			Cache:           &client.CacheOptions{DisableFor: append([]client.Object{&corev1.Secret{}}, c.Uncached...)},
+			FieldOwner:      c.Name,
+			FieldValidation: metav1.FieldValidationStrict,
+		},
+		LeaderElection:                c.LeaderElection,
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 &c.LeaseDuration,
+		RenewDeadline:                 &c.RenewDeadline,
+		RetryPeriod:                   &c.RetryPeriod,
+		HealthProbeBindAddress:        c.HealthAddress,
+		Metrics:                       metricsserver.Options{BindAddress: cmp.Or(c.MetricsAddress, "0")},
+		GracefulShutdownTimeout:       &c.GracefulStop,
+		WebhookServer:                 c.WebhookServer,
+		Controller: config.Controller{
+			EnableWarmup:            ptr.To(true),
+			MaxConcurrentReconciles: c.Concurrency,
+			ReconciliationTimeout:   cmp.Or(c.ReconciliationTimeout, DefaultReconciliationTimeout),
+		},
+	}
+	if len(c.Namespaces) > 0 {
+		options.Cache.DefaultNamespaces = map[string]cache.Config{}
+		for _, namespace := range c.Namespaces {
+			options.Cache.DefaultNamespaces[namespace] = cache.Config{}
+		}
+	}
+	if !c.MetricsInsecure {
+		options.Metrics.SecureServing = true
+		options.Metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
+	}
+	return options
+}
+
+// newLock makes the election's lock here, so that the identity in the Lease is
+// known to Term. Events of the election are not recorded: they would need a
+// permission that nothing else needs, and the Lease says the same.
+func newLock(rc *rest.Config, c Config) (*resourcelock.LeaseLock, error) {
+	namespace, err := electionNamespace(c)
+	if err != nil {
+		return nil, err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("name this replica for the election: %w", err)
+	}
+	rc = rest.AddUserAgent(rc, "leader-election")
+	// One hung request must not cost the leadership.
+	rc.Timeout = max(c.RenewDeadline/2, time.Second)
+	leases, err := coordinationv1client.NewForConfig(rc)
+	if err != nil {
+		return nil, fmt.Errorf("make the election's client: %w", err)
+	}
+	return &resourcelock.LeaseLock{
+		LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: c.Name},
+		Client:     leases,
+		LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())},
+	}, nil
+}
+
+func electionNamespace(c Config) (string, error) {
+	if c.LeaderElectionNamespace != "" {
+		return c.LeaderElectionNamespace, nil
+	}
+	namespace, err := OwnNamespace()
+	if err != nil {
+		return "", fmt.Errorf("find the election's namespace (or set -leader-election-namespace): %w", err)
+	}
+	return namespace, nil
+}
+
+// OwnNamespace returns the namespace of the pod that this program runs in.
+func OwnNamespace() (string, error) {
+	raw, err := os.ReadFile(namespaceFile)
+	if err != nil {
+		return "", fmt.Errorf("read the pod's namespace: %w", err)
+	}
+	namespace := strings.TrimSpace(string(raw))
+	if namespace == "" {
+		return "", errors.New("the pod's namespace is empty")
+	}
+	return namespace, nil
+}
+
+// NewLogger returns the operator's logger: one JSON object per line on stderr.
+func NewLogger(level int) logr.Logger {
+	return logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{
+		// logr's level n is slog's level -n.
+		Level: slog.Level(-level),
+	}))
+}
