@@ -4,7 +4,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 render() {
   local product=$1 config=$2 target=$OUT/install/$1-operator.yaml kustomize
-  kustomize=$(cached_tool kustomize sigs.k8s.io/kustomize/kustomize/v5)
+  kustomize=$(cached_tool tools kustomize sigs.k8s.io/kustomize/kustomize/v5)
   mkdir -p "$OUT/install"
   "$kustomize" build "$config" >"$target.new"
   mv "$target.new" "$target"

@@ -119,15 +119,16 @@ content_hash() {
   cat "$@" | sha256sum | cut -c1-16
 }
 
-# cached_tool NAME IMPORT-PATH builds a tool pinned in hack/tools once for each state of its go.sum and prints where it is.
+# cached_tool MODULE NAME IMPORT-PATH builds a tool that a module of hack/ pins, once for each state of its go.sum, and
+# prints where it is.
 cached_tool() {
-  local name=$1 path=$2 folder
-  folder=$KAPOK_CACHE/tools/$(content_hash "$ROOT/hack/tools/go.mod" "$ROOT/hack/tools/go.sum")-$(go env GOVERSION)
+  local module=$ROOT/hack/$1 name=$2 path=$3 folder
+  folder=$KAPOK_CACHE/tools/$name-$(content_hash "$module/go.mod" "$module/go.sum")-$(go env GOVERSION)
   if [[ ! -x $folder/$name ]]; then
     mkdir -p "$folder"
     say "build $name (once for each version)" >&2
     # To another name first, so that a build that is killed leaves nothing that looks finished.
-    GOWORK=off nice -n 5 go -C "$ROOT/hack/tools" build -o "$folder/.$name.$$" "$path" >&2
+    GOWORK=off nice -n 5 go -C "$module" build -o "$folder/.$name.$$" "$path" >&2
     mv "$folder/.$name.$$" "$folder/$name"
   fi
   printf '%s\n' "$folder/$name"
@@ -151,7 +152,8 @@ other_modules() {
   local file
   for file in "$ROOT"/hack/*/go.mod "$ROOT"/operators/*/test/go.mod; do
     [[ -f $file ]] || continue
-    [[ $file == */hack/tools/go.mod ]] || dirname "$file"
+    # Modules that only pin tools hold no code.
+    grep -q '^tool' "$file" || dirname "$file"
   done
 }
 

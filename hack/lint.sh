@@ -2,7 +2,7 @@
 # Runs golangci-lint in every module with the configuration at the root. Usage: hack/lint.sh [fmt]
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-golangci=$(cached_tool golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
+golangci=$(cached_tool lint golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
 command=(run --timeout 20m)
 [[ ${1:-} != fmt ]] || command=(fmt)
 

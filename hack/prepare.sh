@@ -5,7 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 step 'preflight' "$ROOT/hack/preflight.sh"
 if [[ $CLUSTER == local ]]; then
-  background kubernetes "$BIN/localcluster" build
+  background kubernetes "$BIN/localcluster" assets
 fi
 "$ROOT/hack/images.sh"
 "$ROOT/hack/install-yaml.sh"

@@ -17,10 +17,26 @@ run_tests() {
   go -C "$folder" test -json "$@" | "$BIN/verify" tally -lane "$name" -out "$COUNTS/$name.json"
 }
 
+# packages FOLDER VARIABLE prints the packages of a module whose tests read that variable, in the form go test takes. The
+# variable is what a test needs from outside, and so it is what puts the test into its lane.
+packages() {
+  (
+    cd "$1"
+    # grep finds nothing in a module without such tests, which is an answer and not an error.
+    { grep -rlE --include='*_test.go' "$2" . || true; } | xargs -r -n 1 dirname | sort -u
+  )
+}
+
+# unit_packages FOLDER prints the packages whose tests need nothing but Go.
+unit_packages() {
+  comm -23 <(cd "$1" && go list -f '{{.Dir}}' ./... | sed "s#^$1#.#" | sort -u) <(packages "$1" 'KAPOK_KUBE_BIN|KAPOK_MYSQLD')
+}
+
 unit() {
-  local folder status=0
+  local folder status=0 names
   for folder in $(work_modules); do
-    run_tests unit "$folder" ./... || status=1
+    mapfile -t names < <(unit_packages "$folder")
+    run_tests unit "$folder" "${names[@]}" || status=1
   done
   export GOWORK=off
   for folder in $(other_modules); do
@@ -30,21 +46,33 @@ unit() {
 }
 
 simulation() {
-  run_tests simulation "$ROOT/operators/mysql" -count=1 -run 'Simul' ./internal/topology/...
+  run_tests simulation "$ROOT/operators/mysql" -count=1 -timeout 15m -run 'Simulat' ./internal/topology/...
+}
+
+# needing LANE VARIABLE runs, in every published module, the packages whose tests read the variable.
+needing() {
+  local folder names status=0
+  for folder in $(work_modules); do
+    mapfile -t names < <(packages "$folder" "$2")
+    ((${#names[@]} == 0)) || run_tests "$1" "$folder" -count=1 -timeout 15m "${names[@]}" || status=1
+  done
+  return "$status"
 }
 
 envtest() {
-  KAPOK_KUBE_BIN=$("$(go_tool localcluster)" build)
+  local localcluster
+  localcluster=$(go_tool localcluster)
+  KAPOK_KUBE_BIN=$("$localcluster" assets)
   export KAPOK_KUBE_BIN
-  run_tests envtest "$ROOT/operators/mysql" -count=1 -timeout 15m ./api/... ./internal/controller/...
+  needing envtest KAPOK_KUBE_BIN
 }
 
 component() {
-  local rootfs
-  rootfs=$("$(go_tool images)" rootfs mysql)
-  KAPOK_MYSQLD=$rootfs/host/mysqld
-  export KAPOK_MYSQLD
-  run_tests component "$ROOT/operators/mysql" -count=1 -timeout 15m ./internal/agent/...
+  local images rootfs
+  images=$(go_tool images)
+  rootfs=$("$images" rootfs mysql)
+  export KAPOK_MYSQLD=$rootfs/host/mysqld
+  needing component KAPOK_MYSQLD
 }
 
 e2e() {
@@ -78,7 +106,7 @@ all() {
   local name failed=()
   step 'preflight' "$ROOT/hack/preflight.sh"
   # The longest step of a cold machine, and the first lanes do not need it.
-  background kubernetes "$(go_tool localcluster)" build
+  background kubernetes "$(go_tool localcluster)" assets
   for name in "${lanes[@]}"; do
     if [[ $name == envtest ]]; then
       await kubernetes || failed+=(kubernetes)
