@@ -1,18 +1,23 @@
 #!/usr/bin/env bash
-# Renders the installation of each operator into .out/install/<product>-operator.yaml: one file that kubectl applies.
+# Renders the installation of each operator into .out/install/<product>-operator.yaml, one file that kubectl applies.
+# MYSQL_OPERATOR_IMAGE puts another image into the MySQL operator's, for a cluster that pulls from your own registry.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 render() {
-  local product=$1 config=$2 target=$OUT/install/$1-operator.yaml kustomize
-  kustomize=$(cached_tool tools kustomize sigs.k8s.io/kustomize/kustomize/v5)
+  local product=$1 config=$2 target=$OUT/install/$1-operator.yaml image
+  image=$(printf '%s_OPERATOR_IMAGE' "$product" | tr '[:lower:]-' '[:upper:]_')
   mkdir -p "$OUT/install"
   "$kustomize" build "$config" >"$target.new"
+  if [[ -n ${!image:-} ]]; then
+    sed -i "s|ghcr.io/kapok-operators/$product-operator:[^\"' ]*|${!image}|g" "$target.new"
+  fi
   mv "$target.new" "$target"
-  say "$product: .out/install/$product-operator.yaml"
+  say "$product: ${target#"$ROOT"/}"
 }
 
+kustomize=$(cached_tool tools kustomize sigs.k8s.io/kustomize/kustomize/v5)
 for folder in "$ROOT"/operators/*/config/default; do
   [[ -d $folder ]] || die 'no operator has a config/default folder'
-  product=$(basename "${folder%/config/default}")
-  step "render the $product operator's installation" render "$product" "$folder"
+  module=${folder%/config/default}
+  render "$(basename "$module")" "$folder"
 done

@@ -2,14 +2,23 @@
 # Everything that can be checked without running the product. Each check runs even if an earlier one failed.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
+# fingerprint names the state of everything that git sees in the checkout, committed or not.
+fingerprint() {
+  {
+    tracked_git diff HEAD
+    cd "$ROOT"
+    tracked_git ls-files -z --others --exclude-standard | xargs -0 -r sha256sum
+  } | sha256sum
+}
+
 # generated regenerates and compares: a difference means that somebody edited a generated file or forgot to generate.
 generated() {
   local before after
-  before=$(tracked_git status --porcelain)
+  before=$(fingerprint)
   "$ROOT/hack/generate.sh"
-  after=$(tracked_git status --porcelain)
+  after=$(fingerprint)
   if [[ $before != "$after" ]]; then
-    tracked_git diff --stat
+    tracked_git status --short
     die 'generated files were not current: commit what make generate made'
   fi
 }
