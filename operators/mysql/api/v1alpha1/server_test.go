@@ -2,7 +2,6 @@ package v1alpha1_test
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -12,9 +11,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
+	"github.com/kapok-operators/kapok/shared/testkit"
 )
 
 // crdFile is the generated definition, relative to this package.
@@ -23,42 +22,23 @@ var crdFile = filepath.Join("..", "..", "config", "crd", "bases", "mysql.kapok.d
 // namespace is where every object of these tests is made.
 const namespace = "corpus"
 
-// startServer starts a real API server that knows MySQLCluster and returns a strict client for it.
+// startServer starts a real API server that knows MySQLCluster and returns a strict client for it. It needs
+// KAPOK_KUBE_BIN.
 func startServer(t *testing.T) client.Client {
 	t.Helper()
-	binaries := os.Getenv("KAPOK_KUBE_BIN")
-	if binaries == "" {
-		t.Fatal("KAPOK_KUBE_BIN is not set: it names the folder with etcd and kube-apiserver; make test sets it")
-	}
-	environment := &envtest.Environment{
-		BinaryAssetsDirectory:    binaries,
-		CRDDirectoryPaths:        []string{crdFile},
-		ErrorIfCRDPathMissing:    true,
-		ControlPlaneStartTimeout: time.Minute,
-		ControlPlaneStopTimeout:  time.Minute,
-	}
-	config, err := environment.Start()
-	if err != nil {
-		t.Fatalf("start the API server: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := environment.Stop(); err != nil {
-			t.Errorf("stop the API server: %v", err)
-		}
-	})
-	config.QPS = -1
-
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatalf("build the scheme: %v", err)
 		}
 	}
-	api, err := client.New(config, client.Options{Scheme: scheme})
+	env := testkit.StartEnv(t, testkit.EnvOptions{Scheme: scheme, CRDPaths: []string{crdFile}})
+	env.Config.QPS = -1
+	unthrottled, err := client.New(env.Config, client.Options{Scheme: scheme})
 	if err != nil {
 		t.Fatalf("make a client: %v", err)
 	}
-	api = client.WithFieldValidation(api, metav1.FieldValidationStrict)
+	api := client.WithFieldValidation(unthrottled, metav1.FieldValidationStrict)
 	if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); err != nil {
 		t.Fatalf("create the namespace: %v", err)
 	}

@@ -57,6 +57,8 @@ func buildClaim(in Input) *corev1ac.PersistentVolumeClaimApplyConfiguration {
 		WithName(DataVolume).
 		WithLabels(SelectorLabels(cluster.Name)).
 		WithSpec(claim)
-	template.Namespace = nil
+	// Protobuf does not carry these in a template, so that the operator's cache lacks them: applying them would look like a
+	// difference for ever.
+	template.Kind, template.APIVersion, template.Namespace = nil, nil, nil
 	return template
 }
