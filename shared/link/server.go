@@ -49,6 +49,7 @@ func (s *Server) Start(ctx context.Context) error {
 		grpc.ReadBufferSize(8<<10),
 		grpc.WriteBufferSize(8<<10),
 		grpc.SharedWriteBuffer(true),
+		grpc.WaitForHandlers(true),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			// A connection without a stream has no business here.
