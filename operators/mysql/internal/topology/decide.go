@@ -27,6 +27,7 @@ func Decide(o Observation) Plan {
 	case overtaken:
 		to := o.Record
 		to.Epoch = o.promised()
+		p.state(FailingOver, v.why)
 		p.commit(CommitRenew, to, v.why)
 	case unreachable:
 		p.state(Unreachable, v.why)
