@@ -57,7 +57,7 @@ func (p *planner) fence(epoch uint64, why string) []*Member {
 		p.assign(m, p.standby(epoch, "fence: "+why))
 		r := m.Report
 		if m.alive() && r.Role == instance.RoleStandby && r.Promised == epoch && r.Epoch == epoch && !r.Receiver.Running &&
-			!r.Blank && !r.Stalled {
+			(!r.Blank || unfounded(p.o)) && !r.Stalled {
 			fenced = append(fenced, m)
 		}
 	}
@@ -114,8 +114,10 @@ func choose(o Observation, fenced []*Member) (*Member, string) {
 		list(names(fenced)))
 }
 
-// everything is the union of what the fenced voters hold, less what is errant on the face of it: transactions that a
-// replica generated itself and nobody else has. Their holders are tainted.
+// everything is the union of what the fenced voters hold, less what is certainly errant: transactions that a replica
+// generated itself and no other fenced voter has, if it never served in any epoch, or if so many voters lack them that no
+// write quorum can have held them. Their holders are tainted. What an earlier primary generated is not errant for being
+// rare: with a write quorum of two, its only other holder may be the primary that died.
 func everything(o Observation, fenced []*Member) (gtid.Set, map[string]bool) {
 	tainted := map[string]bool{}
 	var union gtid.Set
@@ -129,7 +131,7 @@ func everything(o Observation, fenced []*Member) (gtid.Set, map[string]bool) {
 				}
 			}
 			own := held.Subtract(others).Of(strings.ToLower(m.Report.ServerUUID))
-			if !own.IsEmpty() {
+			if !own.IsEmpty() && (m.Report.Served == 0 || len(fenced)-1 >= ReadQuorum(len(o.Record.Voters))) {
 				tainted[m.Name] = true
 				held = held.Subtract(own)
 			}

@@ -94,7 +94,8 @@ func (p *planner) handOver() {
 	to := o.Member(h.To)
 	p.lookSoon()
 	p.state(SwitchingOver, fmt.Sprintf("from %s to %s: %s", o.Record.Primary, h.To, h.Why))
-	drained := primary.Report.Role == instance.RoleDrain && primary.Report.Drained && primary.Report.Term == o.Term
+	// A report of an earlier handover must not pass for one of this: the primary may have served since.
+	drained := primary.Report.Role == instance.RoleDrain && primary.Report.Drained && o.told(primary)
 	if drained && to.alive() && to.Held.Contains(primary.Held) && p.holders(primary, o.Record.Voters) >= WriteQuorum(len(o.Record.Voters)) {
 		p.commit(CommitSwitchover, instance.Record{Epoch: o.Record.Epoch + 1, Primary: h.To, Voters: o.Record.Voters},
 			fmt.Sprintf("%s holds everything that %s wrote: %s", h.To, o.Record.Primary, h.Why))

@@ -42,6 +42,8 @@ func judge(o Observation) verdict {
 	r := m.Report
 	atWork := m.leading(epoch)
 	switch {
+	case r.Blank && !unfounded(o):
+		return verdict{dead, fmt.Sprintf("the volume of the primary %s is empty", m.Name)}
 	case r.Stalled:
 		return verdict{dead, fmt.Sprintf("%s is connected but its volume or mysqld has not answered for some seconds", m.Name)}
 	case atWork && o.promised() > epoch:

@@ -136,6 +136,12 @@ func (m *Member) cloning(epoch uint64) bool {
 	return m.Report.State == instance.StateCloning && m.Report.Role == instance.RoleClone && m.Report.Epoch == epoch
 }
 
+// told says whether the member works on the record as it is, by the word of this operator: no earlier leader can change
+// that any more (I11), and no report from before the record passes for one about it.
+func (o Observation) told(m *Member) bool {
+	return m.alive() && m.Report.Term == o.Term && sameRecord(m.Report.Record, o.Record)
+}
+
 // hears says whether the member's receiver has heard from the given primary lately, in whatever epoch.
 func (m *Member) hears(primary string) bool {
 	return m.alive() && m.Report.Receiver.Connected && m.Report.Receiver.Source == primary &&
@@ -158,15 +164,12 @@ func (o Observation) Fit(m *Member) bool {
 func (m *Member) lacks(set gtid.Set) uint64 { return set.Subtract(m.Held).Count() }
 
 // Errant returns the transactions that the member holds and the primary does not, and that cannot have come from the
-// primary. A report is a moment: the primary's may be older than the member's, so what the primary itself may have
-// generated meanwhile does not count while the member follows it (I6: a blip is no errant transaction).
+// primary. A report is a moment, and the primary's may be older than the member's. So what the primary itself generated
+// never counts, whatever the member does at the moment: the primary has it too by now (I6: a blip is no errant
+// transaction). That rests on a server UUID never being used again by an instance whose data were replaced.
 func Errant(m, primary *Member) gtid.Set {
 	if !m.alive() || m.Report.Blank || !primary.alive() {
 		return gtid.Set{}
 	}
-	surplus := m.Held.Subtract(primary.Held)
-	if m.Report.Receiver.Source == primary.Name && m.Report.Role == instance.RoleReplica {
-		surplus = surplus.Without(strings.ToLower(primary.Report.ServerUUID))
-	}
-	return surplus
+	return m.Held.Subtract(primary.Held).Without(strings.ToLower(primary.Report.ServerUUID))
 }

@@ -15,7 +15,7 @@ func (p *planner) rise(why string) {
 		p.state(Starting, why)
 	}
 	p.lead(instance.RolePrimary)
-	if p.o.Primary().leading(p.o.Record.Epoch) {
+	if primary := p.o.Primary(); primary.leading(p.o.Record.Epoch) && p.o.told(primary) {
 		// Commits may wait for a voter that is gone (of two voters, always): the set shrinks before clients are let in.
 		if p.o.Record.Change != nil {
 			p.changeVoters()
@@ -59,6 +59,11 @@ func (p *planner) maintain() {
 		p.changeVoters()
 		return
 	}
+	if !p.o.told(p.o.Primary()) {
+		// The step before must be in force first: else its reports could pass for reports of the next one.
+		p.lookSoon()
+		return
+	}
 	if p.beginHandover() || p.beginRemoval() || p.beginAddition() {
 		return
 	}
@@ -95,7 +100,7 @@ func (p *planner) lead(as instance.Role) {
 	}
 	duty := instance.PrimaryDuty{
 		Acks: p.acks(), Serve: p.mayServe(m), Admitted: p.admitted(m), LeaseMillis: SelfFenceAfter.Milliseconds(),
-		Bootstrap: m.Report.Blank && slices.Equal(p.o.Record.Voters, []string{m.Name}),
+		Bootstrap: m.Report.Blank && unfounded(p.o),
 	}
 	p.assign(m, role{epoch: p.o.Record.Epoch, role: as, primary: &duty, restart: p.mayRestartAlone(m),
 		why: fmt.Sprintf("%s is the primary of epoch %d", m.Name, p.o.Record.Epoch)})
@@ -141,7 +146,7 @@ func (p *planner) acks() int {
 func (o Observation) following(m *Member) bool { return m.following(o.Record.Primary, o.Record.Epoch) }
 
 // admitted lists who may attach to the primary: every voter (but one that is being taken out), and every other member
-// of which it is known that it does not acknowledge. So what counts as acknowledged is what voters hold (I2, I12).
+// of which it is certain that it does not acknowledge. So what counts as acknowledged is what voters hold (I2, I12).
 func (p *planner) admitted(primary *Member) []instance.Peer {
 	o := p.o
 	var out []instance.Peer
@@ -167,14 +172,18 @@ func (p *planner) mayAttach(m, primary *Member) bool {
 		return false
 	case o.IsVoter(m.Name):
 		return true
-	case m.Report == nil:
-		// Not known yet to this operator: an earlier one admitted it knowing that it does not acknowledge, and only a
-		// commit could change that.
-		return slices.Contains(primary.Report.Admitted, m.Name)
-	case change != nil && change.Add == m.Name:
+	case change != nil && change.Add == m.Name && p.abandoned(m):
+		return false
+	case primary.leading(o.Record.Epoch) && slices.Contains(primary.Report.Admitted, m.Name):
+		// It was admitted as one that does not acknowledge, and nobody begins to without a commit. Whoever stops being a
+		// voter, or becoming one, is shut out before that is committed.
 		return true
+	case m.Report == nil || !m.Connected || m.Report.Term != o.Term:
+		return false
 	}
-	return !m.Report.Acknowledging
+	// It may have voted before, and an old report would not tell. So it is let in when it is quiet: then it attaches by a
+	// new password, with a directive that says not to acknowledge.
+	return m.Report.Epoch != o.Record.Epoch || !m.Report.Receiver.Running
 }
 
 // followers gives everybody but the primary a role in the committed epoch.
@@ -192,7 +201,7 @@ func (p *planner) followers() {
 func (p *planner) follower(m, primary *Member) role {
 	o, epoch := p.o, p.o.Record.Epoch
 	source, ok := p.source(m, primary)
-	if !ok {
+	if !ok || !p.mayAttach(m, primary) {
 		return p.standby(epoch, fmt.Sprintf("wait for %s to admit it", o.Record.Primary))
 	}
 	rebuild := p.rebuild(m, primary)
@@ -249,7 +258,8 @@ func (p *planner) rebuild(m, primary *Member) string {
 		return ""
 	case r.Receiver.ErrorNumber == errSourcePurged, r.Receiver.ErrorNumber == errSourceFatalPurged:
 		return "the primary no longer has the binary logs it needs"
-	case r.Role == instance.RoleReplica && r.Epoch == p.o.Record.Epoch && r.Applier.ErrorNumber != 0:
+	case r.Applier.ErrorNumber != 0 && r.Epoch == p.o.Record.Epoch && (r.Role == instance.RoleReplica || m.UnfitFor >= StuckAfter):
+		// One that has to empty its relay log before it can follow again never becomes a replica if it cannot.
 		return fmt.Sprintf("it cannot apply what it received (error %d)", r.Applier.ErrorNumber)
 	case !Errant(m, primary).IsEmpty():
 		return fmt.Sprintf("it holds transactions that %s does not have", primary.Name)

@@ -121,15 +121,20 @@ func (p *planner) changeVoters() {
 // completeAddition commits the larger voter set once every acknowledged transaction is within reach of its read
 // quorums: commits already wait for the larger write quorum, and the new voter holds all that came before (I2).
 func (p *planner) completeAddition(name string) {
-	o, primary, m := p.o, p.o.Primary(), p.o.Member(p.o.Record.Change.Add)
-	if m == nil || !p.mayJoin(m) && (!m.Connected || m.UnfitFor >= JoiningAway) {
+	o, primary, m := p.o, p.o.Primary(), p.o.Member(name)
+	if p.abandoned(m) {
+		// It may have begun to acknowledge; as one that does not vote it must not, so it is shut out first.
+		if !p.inForce(primary) || p.attachable(primary, name) {
+			return
+		}
 		to := o.Record
 		to.Change = nil
 		p.commit(CommitChangeGivenUp, to, fmt.Sprintf("%s does not follow any more; it stays without a vote for now", name))
 		return
 	}
-	ready := p.inForce(primary) && m.alive() && p.o.following(m) && m.Held.Contains(primary.Held) &&
-		(len(o.Record.Voters) > 1 || m.Report.Acknowledging) && !p.strangerAcknowledges(name)
+	// Having been told of the change, it has nothing older before it, such as the word to clone (I9).
+	ready := p.inForce(primary) && o.told(m) && o.following(m) && m.Held.Contains(primary.Held) &&
+		(len(o.Record.Voters) > 1 || m.Report.Acknowledging)
 	if !ready {
 		return
 	}
@@ -144,7 +149,7 @@ func (p *planner) completeAddition(name string) {
 func (p *planner) completeRemoval(name string) {
 	o, primary := p.o, p.o.Primary()
 	rest := without(o.Record.Voters, name)
-	shut := p.inForce(primary) && !slices.Contains(primary.Report.Admitted, name) && !slices.Contains(primary.Report.Attached, name)
+	shut := p.inForce(primary) && !p.attachable(primary, name)
 	if shut && p.holders(primary, rest) >= WriteQuorum(len(rest)) {
 		to := o.Record
 		to.Change = nil
@@ -160,23 +165,19 @@ func (p *planner) completeRemoval(name string) {
 	}
 }
 
-// inForce says whether the primary does what this operator's record asks: the acknowledgements are as they should be,
-// and no earlier leader can change them any more (I11).
+// abandoned says whether a member is not to be waited for any more in becoming a voter.
+func (p *planner) abandoned(m *Member) bool {
+	return m == nil || !p.mayJoin(m) && (!m.Connected || m.UnfitFor >= JoiningAway)
+}
+
+// attachable says whether the named member is attached to the primary or could attach.
+func (p *planner) attachable(primary *Member, name string) bool {
+	return slices.Contains(primary.Report.Admitted, name) || slices.Contains(primary.Report.Attached, name)
+}
+
+// inForce says whether the primary does what this operator's record asks, with as many acknowledgements as it should.
 func (p *planner) inForce(primary *Member) bool {
-	return primary.leading(p.o.Record.Epoch) && primary.Report.Term == p.o.Term && acksInForce(primary.Report) == p.acks()
+	return primary.leading(p.o.Record.Epoch) && p.o.told(primary) && acksInForce(primary.Report) == p.acks()
 }
 
 func acksInForce(r *instance.Report) int { return max(0, r.Acks) }
-
-// strangerAcknowledges says whether somebody who is neither a voter nor the one being added may still acknowledge.
-func (p *planner) strangerAcknowledges(adding string) bool {
-	admitted := p.o.Primary().Report.Admitted
-	for i := range p.o.Members {
-		m := &p.o.Members[i]
-		if m.Name != adding && !p.o.IsVoter(m.Name) && m.Report != nil && m.Report.Acknowledging &&
-			slices.Contains(admitted, m.Name) {
-			return true
-		}
-	}
-	return false
-}
