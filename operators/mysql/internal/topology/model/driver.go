@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
@@ -25,16 +26,19 @@ type Result struct {
 	Problem string
 	// Steps were taken, Acked transactions acknowledged, Commits made by kind.
 	Steps, Acked int
-	Commits      map[topology.CommitKind]int
+	// Forced counts promotions that the user had to force because the voters held what contradicts each other.
+	Forced  int
+	Commits map[topology.CommitKind]int
 }
 
 // driver chooses.
 type driver struct {
-	w    *World
-	rng  *rand.Rand
-	mood mood
-	// wrecked: a volume was lost and its member is not a full voter again.
+	w     *World
+	rng   *rand.Rand
+	mood  mood
 	steps int
+	// forced counts the promotions that the user had to force.
+	forced int
 }
 
 // mood makes runs differ: how often what happens, out of 1000 steps.
@@ -78,6 +82,10 @@ func Run(opts Options) Result {
 	if len(d.w.Violations) > 0 {
 		res.Problem = d.w.Violations[0]
 	}
+	if res.Problem != "" && opts.Trace != nil {
+		opts.Trace(d.w.Dump())
+	}
+	res.Forced = d.forced
 	res.Steps, res.Acked, res.Commits = d.steps, d.w.Acked(), d.w.history.commits
 	return res
 }
@@ -103,8 +111,11 @@ func (d *driver) peace() {
 // settle runs fair rounds without faults until the leader says Healthy; it says whether that happened.
 func (d *driver) settle(rounds int) bool {
 	w := d.w
-	for range rounds {
+	for n := range rounds {
 		d.round()
+		if n%200 == 199 {
+			d.user()
+		}
 		if len(w.Violations) > 0 {
 			return false
 		}
@@ -114,6 +125,45 @@ func (d *driver) settle(rounds int) bool {
 		}
 	}
 	return false
+}
+
+// user does what a condition asks people to do.
+func (d *driver) user() {
+	w := d.w
+	o := w.Operators[len(w.Operators)-1]
+	for _, m := range w.Members {
+		if m.ApplyError {
+			w.note("user: mends the applier of %s", m.Name)
+			m.ApplyError = false
+		}
+	}
+	if o.Plan.State != topology.Waiting {
+		return
+	}
+	switch {
+	case w.Store.Manual:
+		w.note("user: failover is automatic from now on")
+		w.Store.Manual = false
+	case strings.Contains(o.Plan.Why, "which data to go on with"):
+		for _, name := range w.Store.Record.Voters {
+			if m := w.member(name); m.Pod && w.holdsAcknowledged(m) {
+				w.note("user: force the promotion of %s", name)
+				w.Store.Request.ForcePromote = name
+				d.forced++
+				return
+			}
+		}
+	}
+}
+
+// holdsAcknowledged says whether a member holds everything that clients were told is committed.
+func (w *World) holdsAcknowledged(m *Member) bool {
+	for id := range w.txs {
+		if t := w.txs[id]; t.acked && !t.waived && !m.Volume.has[id] {
+			return false
+		}
+	}
+	return true
 }
 
 // round lets everybody do everything once, in an order left to chance.
