@@ -3,6 +3,7 @@ module github.com/kapok-operators/kapok/hack/images
 go 1.26.0
 
 require (
+	github.com/google/go-cmp v0.7.0
 	github.com/google/go-containerregistry v0.22.1
 	github.com/klauspost/compress v1.20.3
 )

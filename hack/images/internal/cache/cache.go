@@ -65,6 +65,7 @@ func (d Dir) Lock(ctx context.Context, waiting func()) (unlock func(), err error
 	for {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
+			d.sweep()
 			return func() { _ = file.Close() }, nil
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
@@ -80,6 +81,20 @@ func (d Dir) Lock(ctx context.Context, waiting func()) (unlock func(), err error
 			_ = file.Close()
 			return nil, fmt.Errorf("wait for another process to leave the cache: %w", ctx.Err())
 		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// sweep removes what killed builds left. Whoever holds the lock knows that nobody is at work on it.
+func (d Dir) sweep() {
+	for _, pattern := range []string{".part-*", filepath.Join("*", ".part-*")} {
+		left, err := filepath.Glob(d.Path(pattern))
+		if err != nil {
+			continue
+		}
+		for _, path := range left {
+			// Failing to tidy is no reason not to build.
+			_ = os.RemoveAll(path)
 		}
 	}
 }

@@ -96,6 +96,10 @@ func (t *Tree) AddTar(r io.Reader, filter Filter) error {
 func (t *Tree) add(name string, header *tar.Header, content io.Reader) error {
 	switch header.Typeflag {
 	case tar.TypeDir:
+		// A folder in the place of a link to /usr would hide everything below /usr.
+		if slices.Contains(merged(), name) {
+			name = "usr/" + name
+		}
 		t.put(name, tar.Header{Typeflag: tar.TypeDir, Mode: header.Mode, Uid: header.Uid, Gid: header.Gid}, 0)
 	case tar.TypeSymlink:
 		t.put(name, tar.Header{Typeflag: tar.TypeSymlink, Mode: 0o777, Linkname: header.Linkname}, 0)
@@ -194,10 +198,13 @@ func (t *Tree) Write(w io.Writer) error {
 	return nil
 }
 
+// merged names the folders that are links to their namesakes below /usr.
+func merged() []string { return []string{"bin", "sbin", "lib", "lib64"} }
+
 // Clean turns an archive's path into one relative to the root, and moves files of pre-merge packages below /usr.
 func Clean(name string) string {
 	name = strings.TrimPrefix(path.Clean("/"+name), "/")
-	for _, dir := range []string{"bin", "sbin", "lib", "lib64"} {
+	for _, dir := range merged() {
 		if strings.HasPrefix(name, dir+"/") {
 			return "usr/" + name
 		}
