@@ -21,13 +21,12 @@ api() {
 # reference PRODUCT writes the reference of an operator's API for people.
 reference() {
   mkdir -p "$ROOT/docs/reference"
-  "$crd_ref_docs" --source-path="$ROOT/operators/$1/api/v1alpha1" --config="$ROOT/hack/generate/reference.yaml" \
-    --templates-dir="$ROOT/hack/generate/templates" --renderer=markdown --log-level=ERROR \
-    --output-path="$ROOT/docs/reference/$1.md"
+  "$generate" -crd "$(echo "$ROOT/operators/$1/config/crd/bases/"*.yaml)" -api "$ROOT/operators/$1/api/v1alpha1" \
+    -out "$ROOT/docs/reference/$1.md"
 }
 
-controller_gen=$(cached_tool controller-gen sigs.k8s.io/controller-tools/cmd/controller-gen)
-crd_ref_docs=$(cached_tool crd-ref-docs github.com/elastic/crd-ref-docs)
+controller_gen=$(cached_tool tools controller-gen sigs.k8s.io/controller-tools/cmd/controller-gen)
+generate=$(go_tool generate)
 for api_folder in "$ROOT"/operators/*/api/v1alpha1; do
   product=$(basename "${api_folder%/api/v1alpha1}")
   step "derive the $product operator's API and roles" api "$product"

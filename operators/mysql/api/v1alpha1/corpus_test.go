@@ -70,6 +70,7 @@ func TestCorpus(t *testing.T) {
 		})
 	}
 
+	t.Run("samples", func(t *testing.T) { checkSamples(t, api) })
 	t.Run("every rule has a case", func(t *testing.T) {
 		for _, message := range messages {
 			if !hit[message] {
@@ -80,6 +81,29 @@ func TestCorpus(t *testing.T) {
 	t.Run("every bound refuses", func(t *testing.T) { checkBounds(t, api) })
 	t.Run("options of the operator", func(t *testing.T) { checkOwnedOptions(t, api) })
 	t.Run("defaults", func(t *testing.T) { checkDefaults(t, api) })
+}
+
+// checkSamples applies the samples as they stand.
+func checkSamples(t *testing.T, api client.Client) {
+	files, err := filepath.Glob(filepath.Join("..", "..", "config", "samples", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	applied := 0
+	for _, file := range files {
+		if filepath.Base(file) == "kustomization.yaml" {
+			continue
+		}
+		for _, object := range read(t, file) {
+			applied++
+			if err := api.Create(t.Context(), object, client.DryRunAll); err != nil {
+				t.Errorf("%s: %v", filepath.Base(file), err)
+			}
+		}
+	}
+	if applied < 3 {
+		t.Errorf("only %d sample objects were found", applied)
+	}
 }
 
 // checkOwnedOptions holds the rule of the API to the list that the agent uses: every owned option is refused by name
@@ -199,26 +223,37 @@ func load(t *testing.T, folder string) []example {
 		if found.expect == first {
 			found.expect = ""
 		}
-		documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(raw)))
-		for {
-			document, err := documents.Read()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				t.Fatalf("%s: %v", file, err)
-			}
-			object := &unstructured.Unstructured{}
-			if err := yaml.UnmarshalStrict(document, &object.Object); err != nil {
-				t.Fatalf("%s: %v", file, err)
-			}
-			object.SetNamespace(namespace)
-			found.states = append(found.states, object)
-		}
+		found.states = read(t, file)
 		if len(found.states) == 0 {
 			t.Fatalf("%s holds no manifest", file)
 		}
 		examples = append(examples, found)
 	}
 	return examples
+}
+
+// read decodes the objects of a file.
+func read(t *testing.T, file string) []*unstructured.Unstructured {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var objects []*unstructured.Unstructured
+	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(raw)))
+	for {
+		document, err := documents.Read()
+		if errors.Is(err, io.EOF) {
+			return objects
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		object := &unstructured.Unstructured{}
+		if err := yaml.UnmarshalStrict(document, &object.Object); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		object.SetNamespace(namespace)
+		objects = append(objects, object)
+	}
 }
