@@ -195,13 +195,13 @@ func writeIdentity(cfg Config, root string) error {
 // sets, and over the identity of the machine's boot, by which kubelet knows that a node was started anew.
 func hideHostSettings(root, bootID string) error {
 	settings := map[string]string{
-		"sys/vm/overcommit_memory":         "1",
-		"sys/vm/panic_on_oom":              "0",
-		"sys/kernel/panic":                 "10",
-		"sys/kernel/panic_on_oops":         "1",
-		"sys/kernel/keys/root_maxkeys":     "1000000",
-		"sys/kernel/keys/root_maxbytes":    "25000000",
-		"sys/kernel/random/boot_id":        bootID,
+		"sys/vm/overcommit_memory":      "1",
+		"sys/vm/panic_on_oom":           "0",
+		"sys/kernel/panic":              "10",
+		"sys/kernel/panic_on_oops":      "1",
+		"sys/kernel/keys/root_maxkeys":  "1000000",
+		"sys/kernel/keys/root_maxbytes": "25000000",
+		"sys/kernel/random/boot_id":     bootID,
 	}
 	dir := filepath.Join(root, "run", "localcluster-settings")
 	if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -156,7 +156,7 @@ type Files map[string]string
 func ControlPlaneFiles() Files {
 	return Files{
 		"audit-policy.yaml": auditPolicy,
-		"Corefile": fmt.Sprintf(corefile, spec.ControlPlaneIP, spec.ControlPlaneIP, spec.ControlPlaneIP,
+		"Corefile": fmt.Sprintf(corefile, spec.ControlPlaneIP, spec.ControlPlaneIP,
 			spec.DNSDomain, etc("coredns.conf")),
 	}
 }
@@ -167,7 +167,7 @@ func NodeFiles(n spec.Node, maxOpenFiles uint64) Files {
 		"containerd.toml": containerdConfig,
 		"kubelet.yaml": fmt.Sprintf(kubeletConfig, n.IP, cert(pki.CA), cert(pki.KubeletServer(n.Name)),
 			key(pki.KubeletServer(n.Name)), spec.DNSDomain, spec.DNSServiceIP, containerdSocket, maxOpenFiles),
-		"kube-proxy.yaml":   fmt.Sprintf(kubeProxyConfig, spec.PodCIDR, etc("kube-proxy.conf")),
+		"kube-proxy.yaml":     fmt.Sprintf(kubeProxyConfig, spec.PodCIDR, etc("kube-proxy.conf")),
 		"cni/10-lan.conflist": fmt.Sprintf(cniConfig, n.PodCIDR),
 	}
 }

@@ -11,7 +11,6 @@ rules:
 
 // corefile: the last block answers every name outside the cluster at once: there is no way out to ask anyone else.
 const corefile = `. {
-    bind %s
     health %s:8080 {
         lameduck 0s
     }

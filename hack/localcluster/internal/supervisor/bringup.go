@@ -28,8 +28,8 @@ import (
 
 // Times after which a step has failed.
 const (
-	apiTimeout  = 90 * time.Second
-	nodeTimeout = 2 * time.Minute
+	apiTimeout  = 4 * time.Minute
+	nodeTimeout = 5 * time.Minute
 )
 
 // bringUp starts everything, in order, and returns when every node is Ready.
