@@ -81,6 +81,10 @@ func (o Outcome) Err() error {
 // Act carries out the plan. A commit is made alone; what follows from it comes with the next plan.
 func (a *Actor) Act(ctx context.Context, obs *observe.Observation, plan topology.Plan) Outcome {
 	var out Outcome
+	if err := a.Keep(ctx, obs.Cluster); err != nil {
+		out.Failures = append(out.Failures, Failure{What: "keep the cluster", Err: err})
+		return out
+	}
 	if plan.Commit != nil {
 		a.commit(ctx, obs.Cluster, *plan.Commit, &out)
 		if out.Committed != nil {

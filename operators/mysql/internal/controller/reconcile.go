@@ -26,12 +26,18 @@ type Reconciler struct {
 // atOnce is how long the loop waits after a commit: the next round follows from the new record.
 const atOnce = time.Millisecond
 
+// notYet is when to come back while the term of a new leadership is being read.
+const notYet = 50 * time.Millisecond
+
 // urgent is the queue priority of rounds on which a failover waits.
 const urgent = 100
 
 // Reconcile looks at one cluster, decides, acts and reports. Nothing in it waits.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	obs, err := r.Observer.Observe(ctx, req.NamespacedName)
+	if errors.Is(err, observe.ErrNotLeading) {
+		return ctrl.Result{RequeueAfter: notYet}, nil
+	}
 	if err != nil {
 		return ctrl.Result{}, errors.Join(err, r.Reporter.Unknown(ctx, req.NamespacedName, err))
 	}
@@ -88,5 +94,4 @@ const retireWithin = 10 * time.Second
 func (r *Reconciler) forget(name types.NamespacedName) {
 	r.Observer.Forget(name)
 	r.Grants.Forget(name)
-	r.Reporter.Forget(name)
 }

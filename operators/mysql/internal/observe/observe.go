@@ -3,6 +3,7 @@ package observe
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -29,6 +30,9 @@ type Peers interface {
 	Get(namespace, pod string) (link.Peer, bool)
 }
 
+// ErrNotLeading says that the term of this replica's leadership is not known (yet): nothing may be decided.
+var ErrNotLeading = errors.New("this replica does not lead")
+
 // Observation is what was seen of one cluster.
 type Observation struct {
 	// Cluster is the custom resource. It is a copy.
@@ -38,6 +42,8 @@ type Observation struct {
 	// Pods and Claims are the pods and data volume claims by instance name.
 	Pods   map[string]*corev1.Pod
 	Claims map[string]*corev1.PersistentVolumeClaim
+	// PodProblems says, by instance name, why a pod does not come up.
+	PodProblems map[string]PodProblem
 	// Unreadable says, by instance name, why an agent's report could not be understood.
 	Unreadable map[string]string
 }
@@ -80,11 +86,11 @@ func (o *Observer) Observe(ctx context.Context, name types.NamespacedName) (*Obs
 	}
 	term, leading := o.Term()
 	if !leading {
-		return nil, fmt.Errorf("observe %s: this replica does not lead", name)
+		return nil, ErrNotLeading
 	}
 	out := &Observation{
 		Cluster: cluster, Pods: map[string]*corev1.Pod{}, Claims: map[string]*corev1.PersistentVolumeClaim{},
-		Unreadable: map[string]string{},
+		PodProblems: map[string]PodProblem{}, Unreadable: map[string]string{},
 	}
 	out.Topology = topology.Observation{
 		Now: o.Now(), Term: term, Spec: spec(cluster), Record: o.record(name, cluster), Request: request(cluster),
@@ -178,6 +184,9 @@ func (o *Observer) member(cluster types.NamespacedName, out *Observation, ordina
 		m.Pod = &topology.Pod{
 			IP: pod.Status.PodIP, Terminating: pod.DeletionTimestamp != nil, Outdated: o.Outdated(out.Cluster, pod),
 			Ready: isReady(pod), Unschedulable: unschedulable(pod),
+		}
+		if problem, ok := problemOf(pod); ok {
+			out.PodProblems[m.Name] = problem
 		}
 	}
 	peer, ok := o.Peers.Get(cluster.Namespace, m.Name)
@@ -307,21 +316,3 @@ func ordinal(cluster, name string) (int, bool) {
 
 // maxOrdinal bounds what a stray pod name can make of the member list.
 const maxOrdinal = 32
-
-func isReady(pod *corev1.Pod) bool {
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
-}
-
-func unschedulable(pod *corev1.Pod) string {
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			return c.Message
-		}
-	}
-	return ""
-}

@@ -5,91 +5,76 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
-)
-
-// Condition is a finding, before it has a time and a generation.
-type Condition struct {
-	Type    string
-	Status  Truth
-	Reason  string
-	Message string
-}
-
-// Truth is the status of a condition.
-type Truth string
-
-// The truths.
-const (
-	True    Truth = "True"
-	False   Truth = "False"
-	Unknown Truth = "Unknown"
+	"github.com/kapok-operators/kapok/shared/condition"
 )
 
 // conditions are all findings, in the order in which people read them.
-func conditions(in Input) []Condition {
-	out := []Condition{
+func conditions(in Input) []metav1.Condition {
+	out := []metav1.Condition{
 		available(in), redundant(in), progressing(in), reconciled(in), configurationValid(in), storageHealthy(in),
 		usersReady(in), consistent(in),
 	}
 	out = slices.Insert(out, 0, ready(out))
 	if in.Cluster.Spec.Backup != nil {
-		out = append(out, Condition{v1alpha1.ConditionBackupReady, False, v1alpha1.ReasonNotAvailable,
-			"this release takes no backups; spec.backup is accepted and not acted on"})
+		out = append(out, condition.New(v1alpha1.ConditionBackupReady, metav1.ConditionFalse, v1alpha1.ReasonNotAvailable,
+			"this release takes no backups; spec.backup is accepted and not acted on"))
 	}
 	return out
 }
 
 // ready repeats the first finding that is not well.
-func ready(findings []Condition) Condition {
+func ready(findings []metav1.Condition) metav1.Condition {
 	for _, c := range findings {
-		if c.Type != v1alpha1.ConditionProgressing && c.Status != True &&
+		if c.Type != v1alpha1.ConditionProgressing && c.Status != metav1.ConditionTrue &&
 			(c.Type != v1alpha1.ConditionRedundant || c.Reason != v1alpha1.ReasonSingleInstance) {
-			return Condition{v1alpha1.ConditionReady, c.Status, c.Reason, c.Message}
+			return condition.New(v1alpha1.ConditionReady, c.Status, c.Reason, c.Message)
 		}
 	}
-	return Condition{v1alpha1.ConditionReady, True, v1alpha1.ReasonAsExpected, "the cluster is all that its spec asks for"}
+	return condition.New(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonAsExpected, "the cluster is all that its spec asks for")
 }
 
-func available(in Input) Condition {
+func available(in Input) metav1.Condition {
 	o, plan := in.Observation, in.Plan
-	is := func(t Truth, reason, message string) Condition {
-		return Condition{v1alpha1.ConditionAvailable, t, reason, bounded(message)}
+	is := func(t metav1.ConditionStatus, reason, message string) metav1.Condition {
+		return condition.New(v1alpha1.ConditionAvailable, t, reason, bounded(message))
 	}
 	switch plan.State {
 	case topology.Healthy, topology.Changing, topology.Degraded:
-		return is(True, v1alpha1.ReasonPrimaryServing, o.Record.Primary+" takes writes")
+		return is(metav1.ConditionTrue, v1alpha1.ReasonPrimaryServing, o.Record.Primary+" takes writes")
 	case topology.SwitchingOver:
-		return is(False, v1alpha1.ReasonSwitchingOver, "the primary is being handed over "+plan.Why)
+		return is(metav1.ConditionFalse, v1alpha1.ReasonSwitchingOver, "the primary is being handed over "+plan.Why)
 	case topology.Unreachable:
-		return is(Unknown, v1alpha1.ReasonNotObserved, plan.Why)
+		return is(metav1.ConditionUnknown, v1alpha1.ReasonNotObserved, plan.Why)
 	case topology.Starting:
-		return is(False, v1alpha1.ReasonBootstrapping, plan.Why)
+		return is(metav1.ConditionFalse, v1alpha1.ReasonBootstrapping, plan.Why)
 	case topology.FailingOver:
 		if p := o.Primary(); p != nil && p.Report != nil && p.Report.Epoch == o.Record.Epoch && p.Report.Role == instance.RolePrimary {
-			return is(False, v1alpha1.ReasonPrimaryRecovering, plan.Why)
+			return is(metav1.ConditionFalse, v1alpha1.ReasonPrimaryRecovering, plan.Why)
 		}
-		return is(False, v1alpha1.ReasonFailingOver, plan.Why)
+		return is(metav1.ConditionFalse, v1alpha1.ReasonFailingOver, plan.Why)
 	}
 	switch {
 	case o.Spec.ManualFailover && o.Request.Switchover == "":
-		return is(False, v1alpha1.ReasonManualFailover, plan.Why)
+		return is(metav1.ConditionFalse, v1alpha1.ReasonManualFailover, plan.Why)
 	case len(o.Record.Voters) == 1:
-		return is(False, v1alpha1.ReasonNoFailoverPossible, plan.Why)
+		return is(metav1.ConditionFalse, v1alpha1.ReasonNoFailoverPossible, plan.Why)
 	}
-	return is(False, v1alpha1.ReasonQuorumLost, plan.Why)
+	return is(metav1.ConditionFalse, v1alpha1.ReasonQuorumLost, plan.Why)
 }
 
 // redundant says whether one more instance can be lost: the rest must still be a write quorum at work.
-func redundant(in Input) Condition {
+func redundant(in Input) metav1.Condition {
 	o := in.Observation
-	is := func(t Truth, reason, message string) Condition {
-		return Condition{v1alpha1.ConditionRedundant, t, reason, bounded(message)}
+	is := func(t metav1.ConditionStatus, reason, message string) metav1.Condition {
+		return condition.New(v1alpha1.ConditionRedundant, t, reason, bounded(message))
 	}
 	if o.Spec.Instances == 1 && len(o.Record.Voters) <= 1 {
-		return is(False, v1alpha1.ReasonSingleInstance, "a cluster of one instance is never redundant; set spec.instances to 3")
+		return is(metav1.ConditionFalse, v1alpha1.ReasonSingleInstance, "a cluster of one instance is never redundant; set spec.instances to 3")
 	}
 	var away, joining []string
 	for i := range o.Members {
@@ -106,29 +91,29 @@ func redundant(in Input) Condition {
 	spare := fit >= 2 && (len(o.Record.Voters) == 2 || fit-1 >= topology.WriteQuorum(len(o.Record.Voters)))
 	switch {
 	case spare && len(away) == 0 && len(joining) == 0:
-		return is(True, v1alpha1.ReasonAsExpected, "one more instance can be lost without losing data or service")
+		return is(metav1.ConditionTrue, v1alpha1.ReasonAsExpected, "one more instance can be lost without losing data or service")
 	case spare:
-		return is(True, v1alpha1.ReasonAsExpected, "one more instance can be lost, although these are not in step: "+list(slices.Concat(away, joining)))
+		return is(metav1.ConditionTrue, v1alpha1.ReasonAsExpected, "one more instance can be lost, although these are not in step: "+list(slices.Concat(away, joining)))
 	case len(away) > 0:
-		return is(False, v1alpha1.ReasonVotersMissing, "these voters are away or not in step: "+list(away))
+		return is(metav1.ConditionFalse, v1alpha1.ReasonVotersMissing, "these voters are away or not in step: "+list(away))
 	}
-	return is(False, v1alpha1.ReasonInstancesJoining, "these instances do not vote yet: "+list(joining))
+	return is(metav1.ConditionFalse, v1alpha1.ReasonInstancesJoining, "these instances do not vote yet: "+list(joining))
 }
 
-func progressing(in Input) Condition {
+func progressing(in Input) metav1.Condition {
 	o, plan := in.Observation, in.Plan
-	is := func(t Truth, reason, message string) Condition {
-		return Condition{v1alpha1.ConditionProgressing, t, reason, bounded(message)}
+	is := func(t metav1.ConditionStatus, reason, message string) metav1.Condition {
+		return condition.New(v1alpha1.ConditionProgressing, t, reason, bounded(message))
 	}
 	switch plan.State {
 	case topology.Starting:
-		return is(True, v1alpha1.ReasonCreating, plan.Why)
+		return is(metav1.ConditionTrue, v1alpha1.ReasonCreating, plan.Why)
 	case topology.Waiting:
-		return is(False, v1alpha1.ReasonBlocked, plan.Why)
+		return is(metav1.ConditionFalse, v1alpha1.ReasonBlocked, plan.Why)
 	case topology.FailingOver:
-		return is(True, v1alpha1.ReasonFailingOver, plan.Why)
+		return is(metav1.ConditionTrue, v1alpha1.ReasonFailingOver, plan.Why)
 	case topology.SwitchingOver:
-		return is(True, v1alpha1.ReasonSwitchingOver, plan.Why)
+		return is(metav1.ConditionTrue, v1alpha1.ReasonSwitchingOver, plan.Why)
 	}
 	var updating, scaling, repairing []string
 	for i := range o.Members {
@@ -144,24 +129,24 @@ func progressing(in Input) Condition {
 	}
 	switch {
 	case len(updating) > 0:
-		return is(True, v1alpha1.ReasonUpdating, "to be replaced or restarted: "+list(updating))
+		return is(metav1.ConditionTrue, v1alpha1.ReasonUpdating, "to be replaced or restarted: "+list(updating))
 	case len(scaling) > 0:
-		return is(True, v1alpha1.ReasonScaling, "being added or taken out: "+list(scaling))
+		return is(metav1.ConditionTrue, v1alpha1.ReasonScaling, "being added or taken out: "+list(scaling))
 	case len(repairing) > 0:
-		return is(True, v1alpha1.ReasonRepairing, "being brought back: "+list(repairing))
+		return is(metav1.ConditionTrue, v1alpha1.ReasonRepairing, "being brought back: "+list(repairing))
 	case o.Record.Change != nil:
-		return is(True, v1alpha1.ReasonScaling, "the voters are being changed")
+		return is(metav1.ConditionTrue, v1alpha1.ReasonScaling, "the voters are being changed")
 	}
-	return is(False, v1alpha1.ReasonIdle, "there is nothing to do")
+	return is(metav1.ConditionFalse, v1alpha1.ReasonIdle, "there is nothing to do")
 }
 
 // reconciled tells of pods that do not come up and objects that could not be written.
-func reconciled(in Input) Condition {
-	is := func(t Truth, reason, message string) Condition {
-		return Condition{v1alpha1.ConditionReconciled, t, reason, bounded(message)}
+func reconciled(in Input) metav1.Condition {
+	is := func(t metav1.ConditionStatus, reason, message string) metav1.Condition {
+		return condition.New(v1alpha1.ConditionReconciled, t, reason, bounded(message))
 	}
 	if len(in.Failures) > 0 {
-		return is(False, v1alpha1.ReasonApplyFailed, strings.Join(in.Failures, "; "))
+		return is(metav1.ConditionFalse, v1alpha1.ReasonApplyFailed, strings.Join(in.Failures, "; "))
 	}
 	starting := ""
 	for i := range in.Observation.Members {
@@ -170,14 +155,14 @@ func reconciled(in Input) Condition {
 			continue
 		}
 		if p := in.PodProblems[m.Name]; p.Message != "" {
-			return is(False, p.Reason, m.Name+": "+p.Message)
+			return is(metav1.ConditionFalse, p.Reason, m.Name+": "+p.Message)
 		}
 		if m.Connected && m.Report != nil {
 			switch m.Report.ProblemReason {
 			case instance.ProblemNoServer:
-				return is(False, v1alpha1.ReasonServerMissing, fmt.Sprintf("%s: %s; set spec.image to an image that carries mysqld", m.Name, m.Report.Problem))
+				return is(metav1.ConditionFalse, v1alpha1.ReasonServerMissing, fmt.Sprintf("%s: %s; set spec.image to an image that carries mysqld", m.Name, m.Report.Problem))
 			case instance.ProblemStartFailed:
-				return is(False, v1alpha1.ReasonStartFailed, m.Name+": "+m.Report.Problem)
+				return is(metav1.ConditionFalse, v1alpha1.ReasonStartFailed, m.Name+": "+m.Report.Problem)
 			}
 		}
 		if starting == "" && (m.Pod == nil || m.Report == nil) {
@@ -185,14 +170,14 @@ func reconciled(in Input) Condition {
 		}
 	}
 	if starting != "" {
-		return is(False, v1alpha1.ReasonPodsStarting, "waiting for the pod of "+starting)
+		return is(metav1.ConditionFalse, v1alpha1.ReasonPodsStarting, "waiting for the pod of "+starting)
 	}
-	return is(True, v1alpha1.ReasonAsExpected, "all objects of the cluster are as they should be")
+	return is(metav1.ConditionTrue, v1alpha1.ReasonAsExpected, "all objects of the cluster are as they should be")
 }
 
-func configurationValid(in Input) Condition {
-	is := func(t Truth, reason, message string) Condition {
-		return Condition{v1alpha1.ConditionConfigurationValid, t, reason, bounded(message)}
+func configurationValid(in Input) metav1.Condition {
+	is := func(t metav1.ConditionStatus, reason, message string) metav1.Condition {
+		return condition.New(v1alpha1.ConditionConfigurationValid, t, reason, bounded(message))
 	}
 	var pending []string
 	known := false
@@ -203,7 +188,7 @@ func configurationValid(in Input) Condition {
 		}
 		known = true
 		if m.Report.ConfigError != "" {
-			return is(False, v1alpha1.ReasonConfigurationRefused, fmt.Sprintf(
+			return is(metav1.ConditionFalse, v1alpha1.ReasonConfigurationRefused, fmt.Sprintf(
 				"mysqld refuses spec.configuration: %s; the configuration in force stays as it was", m.Report.ConfigError))
 		}
 		if m.Report.RestartNeeded {
@@ -212,25 +197,25 @@ func configurationValid(in Input) Condition {
 	}
 	switch {
 	case !known:
-		return is(Unknown, v1alpha1.ReasonNotObserved, "no instance has reported yet")
+		return is(metav1.ConditionUnknown, v1alpha1.ReasonNotObserved, "no instance has reported yet")
 	case len(pending) > 0:
-		return is(True, v1alpha1.ReasonRestartPending, "accepted; it waits for a restart of "+list(pending))
+		return is(metav1.ConditionTrue, v1alpha1.ReasonRestartPending, "accepted; it waits for a restart of "+list(pending))
 	}
-	return is(True, v1alpha1.ReasonAsExpected, "the configuration is in force")
+	return is(metav1.ConditionTrue, v1alpha1.ReasonAsExpected, "the configuration is in force")
 }
 
 // fullAt is the fill at which a volume is called full: below, mysqld still has room to recover.
 const fullAt = 0.95
 
-func storageHealthy(in Input) Condition {
-	is := func(t Truth, reason, message string) Condition {
-		return Condition{v1alpha1.ConditionStorageHealthy, t, reason, bounded(message)}
+func storageHealthy(in Input) metav1.Condition {
+	is := func(t metav1.ConditionStatus, reason, message string) metav1.Condition {
+		return condition.New(v1alpha1.ConditionStorageHealthy, t, reason, bounded(message))
 	}
 	known := false
 	for i := range in.Observation.Members {
 		m := &in.Observation.Members[i]
 		if p := in.Claims[m.Name]; p.Message != "" {
-			return is(False, p.Reason, m.Name+": "+p.Message)
+			return is(metav1.ConditionFalse, p.Reason, m.Name+": "+p.Message)
 		}
 		if m.Report == nil || !m.Connected {
 			continue
@@ -239,29 +224,29 @@ func storageHealthy(in Input) Condition {
 		v := m.Report.Volume
 		switch {
 		case m.Report.ProblemReason == instance.ProblemVolumeFull, v.Size > 0 && float64(v.Size-v.Free) >= fullAt*float64(v.Size):
-			return is(False, v1alpha1.ReasonVolumeFull, fmt.Sprintf(
+			return is(metav1.ConditionFalse, v1alpha1.ReasonVolumeFull, fmt.Sprintf(
 				"the volume of %s is full or almost; raise spec.storage.size, or remove data", m.Name))
 		case m.Report.Stalled:
-			return is(False, v1alpha1.ReasonVolumeStalled, fmt.Sprintf("the volume of %s does not complete writes; look at its node and storage", m.Name))
+			return is(metav1.ConditionFalse, v1alpha1.ReasonVolumeStalled, fmt.Sprintf("the volume of %s does not complete writes; look at its node and storage", m.Name))
 		}
 	}
 	if !known {
-		return is(Unknown, v1alpha1.ReasonNotObserved, "no instance has reported yet")
+		return is(metav1.ConditionUnknown, v1alpha1.ReasonNotObserved, "no instance has reported yet")
 	}
-	return is(True, v1alpha1.ReasonAsExpected, "the volumes have room and complete their writes")
+	return is(metav1.ConditionTrue, v1alpha1.ReasonAsExpected, "the volumes have room and complete their writes")
 }
 
-func usersReady(in Input) Condition {
+func usersReady(in Input) metav1.Condition {
 	o := in.Observation
-	is := func(t Truth, reason, message string) Condition {
-		return Condition{v1alpha1.ConditionUsersReady, t, reason, bounded(message)}
+	is := func(t metav1.ConditionStatus, reason, message string) metav1.Condition {
+		return condition.New(v1alpha1.ConditionUsersReady, t, reason, bounded(message))
 	}
 	p := o.Primary()
 	if len(o.Spec.Users) == 0 {
-		return is(True, v1alpha1.ReasonAsExpected, "no accounts are asked for")
+		return is(metav1.ConditionTrue, v1alpha1.ReasonAsExpected, "no accounts are asked for")
 	}
 	if p == nil || p.Report == nil || !p.Connected || !p.Report.Serving {
-		return is(Unknown, v1alpha1.ReasonAwaitingPrimary, "accounts are made once a primary takes writes")
+		return is(metav1.ConditionUnknown, v1alpha1.ReasonAwaitingPrimary, "accounts are made once a primary takes writes")
 	}
 	for _, user := range o.Spec.Users {
 		if why := p.Report.UserErrors[user.Name]; why != "" {
@@ -269,13 +254,13 @@ func usersReady(in Input) Condition {
 			if strings.Contains(why, "Secret") {
 				reason = v1alpha1.ReasonPasswordMissing
 			}
-			return is(False, reason, fmt.Sprintf("account %s: %s", user.Name, why))
+			return is(metav1.ConditionFalse, reason, fmt.Sprintf("account %s: %s", user.Name, why))
 		}
 	}
-	return is(True, v1alpha1.ReasonAsExpected, "the accounts exist")
+	return is(metav1.ConditionTrue, v1alpha1.ReasonAsExpected, "the accounts exist")
 }
 
-func consistent(in Input) Condition {
+func consistent(in Input) metav1.Condition {
 	o := in.Observation
 	primary := o.Primary()
 	for i := range o.Members {
@@ -285,20 +270,29 @@ func consistent(in Input) Condition {
 			continue
 		}
 		if !topology.Errant(m, primary).IsEmpty() {
-			return Condition{v1alpha1.ConditionConsistent, False, v1alpha1.ReasonErrantTransactions, fmt.Sprintf(
-				"%s holds transactions that the primary does not have; it gets no vote, they are archived on its volume, and it is rebuilt", m.Name)}
+			return condition.New(v1alpha1.ConditionConsistent, metav1.ConditionFalse, v1alpha1.ReasonErrantTransactions, fmt.Sprintf(
+				"%s holds transactions that the primary does not have; it gets no vote, they are archived on its volume, and it is rebuilt", m.Name))
 		}
 	}
-	return Condition{v1alpha1.ConditionConsistent, True, v1alpha1.ReasonAsExpected, "every instance holds only committed history"}
+	return condition.New(v1alpha1.ConditionConsistent, metav1.ConditionTrue, v1alpha1.ReasonAsExpected, "every instance holds only committed history")
 }
 
-func find(conditions []Condition, kind string) Condition {
+func find(conditions []metav1.Condition, kind string) metav1.Condition {
 	for _, c := range conditions {
 		if c.Type == kind {
 			return c
 		}
 	}
-	return Condition{}
+	return metav1.Condition{}
 }
 
 func list(names []string) string { return strings.Join(names, ", ") }
+
+// Types are the condition types in the order in which people read them.
+func Types() []string {
+	return []string{
+		v1alpha1.ConditionReady, v1alpha1.ConditionAvailable, v1alpha1.ConditionRedundant, v1alpha1.ConditionProgressing,
+		v1alpha1.ConditionReconciled, v1alpha1.ConditionConfigurationValid, v1alpha1.ConditionStorageHealthy,
+		v1alpha1.ConditionUsersReady, v1alpha1.ConditionConsistent, v1alpha1.ConditionBackupReady,
+	}
+}

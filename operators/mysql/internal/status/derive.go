@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
@@ -41,7 +43,7 @@ type Status struct {
 	ReadyInstances     int32
 	Version            string
 	Endpoints          v1alpha1.Endpoints
-	Conditions         []Condition
+	Conditions         []metav1.Condition
 	Instances          []v1alpha1.InstanceStatus
 }
 
@@ -125,7 +127,7 @@ func message(in Input, m *topology.Member) string {
 }
 
 // summary is the one word of kubectl get.
-func summary(in Input, conditions []Condition) v1alpha1.Summary {
+func summary(in Input, conditions []metav1.Condition) v1alpha1.Summary {
 	available := find(conditions, v1alpha1.ConditionAvailable)
 	progressing := find(conditions, v1alpha1.ConditionProgressing)
 	switch in.Plan.State {
@@ -148,7 +150,7 @@ func summary(in Input, conditions []Condition) v1alpha1.Summary {
 		return v1alpha1.SummaryUpdating
 	case progressing.Reason == v1alpha1.ReasonScaling:
 		return v1alpha1.SummaryScaling
-	case find(conditions, v1alpha1.ConditionReady).Status == True:
+	case find(conditions, v1alpha1.ConditionReady).Status == metav1.ConditionTrue:
 		return v1alpha1.SummaryHealthy
 	}
 	return v1alpha1.SummaryDegraded

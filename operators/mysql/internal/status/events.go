@@ -4,36 +4,65 @@ import (
 	"fmt"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
+	"github.com/kapok-operators/kapok/shared/event"
 )
 
-// The reasons of events, beside those of commits (topology.CommitKind), which are reasons themselves.
-const (
-	// EventInstanceReplaced: a pod was deleted to be made anew.
-	EventInstanceReplaced = "InstanceReplaced"
-	// EventRequestRefused: a one-time request was refused; the note says why.
-	EventRequestRefused = "RequestRefused"
-	// EventErrantArchived: transactions that only one instance held were archived; the note says where.
-	EventErrantArchived = "ErrantTransactionsArchived"
-	// EventRebuilding: an instance's data is being replaced by the primary's.
-	EventRebuilding = "RebuildingInstance"
-	// EventPrimaryLost: the primary was found dead.
-	EventPrimaryLost = "PrimaryLost"
-	// EventAvailable: a primary takes writes again.
-	EventAvailable = "Available"
-)
-
-// Warns says whether a commit is something to be warned of.
-func Warns(kind topology.CommitKind) bool {
-	switch kind {
-	case topology.CommitPromote, topology.CommitForcePromote, topology.CommitHandoverGivenUp, topology.CommitChangeGivenUp,
-		topology.CommitAdopt, topology.CommitRenew:
-		return true
-	case topology.CommitBootstrap, topology.CommitHandover, topology.CommitSwitchover, topology.CommitChange, topology.CommitVoters:
+// Commits is the catalogue of the events that go with a commit, by its kind.
+func Commits() map[topology.CommitKind]event.Definition {
+	define := func(t event.Type, kind topology.CommitKind, meaning string) event.Definition {
+		return event.Definition{Type: t, Reason: string(kind), Action: "CommitRecord", Meaning: meaning}
 	}
-	return false
+	return map[topology.CommitKind]event.Definition{
+		topology.CommitBootstrap:       define(event.Normal, topology.CommitBootstrap, "The cluster was founded on its first instance."),
+		topology.CommitAdopt:           define(event.Warning, topology.CommitAdopt, "Kept volumes remembered a cluster of this name, which goes on."),
+		topology.CommitPromote:         define(event.Warning, topology.CommitPromote, "The primary was lost and a voter that holds everything was promoted."),
+		topology.CommitForcePromote:    define(event.Warning, topology.CommitForcePromote, "An instance was promoted without a quorum, by request."),
+		topology.CommitRenew:           define(event.Warning, topology.CommitRenew, "The primary goes on under a new epoch, after a failover that was begun and not needed."),
+		topology.CommitHandover:        define(event.Normal, topology.CommitHandover, "A switchover was begun."),
+		topology.CommitSwitchover:      define(event.Normal, topology.CommitSwitchover, "The primary was handed over."),
+		topology.CommitHandoverGivenUp: define(event.Warning, topology.CommitHandoverGivenUp, "A switchover was given up; the old primary goes on."),
+		topology.CommitChange:          define(event.Normal, topology.CommitChange, "A change of the voters was begun."),
+		topology.CommitVoters:          define(event.Normal, topology.CommitVoters, "The voters were changed."),
+		topology.CommitChangeGivenUp:   define(event.Warning, topology.CommitChangeGivenUp, "A change of the voters was given up."),
+	}
 }
 
-// CommitNote is the sentence of a commit's event.
-func CommitNote(c topology.Commit) string {
-	return fmt.Sprintf("epoch %d, primary %s, voters %s: %s", c.To.Epoch, c.To.Primary, list(c.To.Voters), c.Why)
+// CommitEvent is the event of a commit.
+func CommitEvent(c topology.Commit) event.Event {
+	return Commits()[c.Kind].Event("%s", fmt.Sprintf("Epoch %d, primary %s, voters %s: %s", c.To.Epoch, c.To.Primary, list(c.To.Voters), c.Why))
+}
+
+// Replaced is the event of a pod that was deleted to be made anew.
+func Replaced(member, why string) event.Event {
+	return event.Definition{Type: event.Normal, Reason: "InstanceReplaced", Action: "DeletePod",
+		Meaning: "A pod was deleted to be made anew; its volume stays."}.Event("%s: %s", member, why)
+}
+
+// Answered is the event of a one-time request.
+func Answered(done topology.DoneRequest) event.Event {
+	if done.Refused == "" {
+		return event.Definition{Type: event.Normal, Reason: "RequestFulfilled", Action: "AnswerRequest",
+			Meaning: "A request made by annotation was fulfilled."}.Event("%s: done", done.Request)
+	}
+	return event.Definition{Type: event.Warning, Reason: "RequestRefused", Action: "AnswerRequest",
+		Meaning: "A request made by annotation was refused; the note says why."}.Event("%s: %s", done.Request, done.Refused)
+}
+
+// Archived is the event of errant transactions that were put aside.
+func Archived(member, folder string) event.Event {
+	return event.Definition{Type: event.Warning, Reason: "ErrantTransactionsArchived", Action: "ArchiveTransactions",
+		Meaning: "Transactions that only one instance held were archived on its volume, before it is rebuilt."}.Event(
+		"%s held transactions that the primary does not have; they are archived on its volume in %s", member, folder)
+}
+
+// Lost is the event of a primary that was found dead.
+func Lost(why string) event.Event {
+	return event.Definition{Type: event.Warning, Reason: "PrimaryLost", Action: "FenceVoters",
+		Meaning: "The primary was found dead; its voters are fenced and one of them will be promoted."}.Event("%s", why)
+}
+
+// Rebuilding is the event of an instance whose data is being replaced.
+func Rebuilding(member, why string) event.Event {
+	return event.Definition{Type: event.Normal, Reason: "RebuildingInstance", Action: "CloneInstance",
+		Meaning: "An instance copies the primary's data."}.Event("%s copies the primary's data: %s", member, why)
 }

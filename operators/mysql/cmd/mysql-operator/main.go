@@ -1,0 +1,120 @@
+// Command mysql-operator runs MySQLClusters. This file is the composition root: flags, wiring, nothing else.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/kapok-operators/kapok/operators/mysql/internal/act"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/controller"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/report"
+	"github.com/kapok-operators/kapok/shared/apply"
+	"github.com/kapok-operators/kapok/shared/event"
+	"github.com/kapok-operators/kapok/shared/link"
+	"github.com/kapok-operators/kapok/shared/manager"
+)
+
+// name is the operator's: its field manager, its lease and its Deployment are called so.
+const name = "mysql-operator"
+
+// config is what the flags say.
+type config struct {
+	manager  manager.Config
+	manifest manifest.Config
+	linkBind string
+}
+
+func main() {
+	if err := run(ctrl.SetupSignalHandler(), os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, name+": "+err.Error())
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (config, error) {
+	var c config
+	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+	manager.BindFlags(fs, &c.manager)
+	fs.StringVar(&c.manifest.OperatorImage, "operator-image", "", "this operator's own `image`; the agent is copied out of it")
+	fs.StringVar(&c.manifest.MySQLRepository, "mysql-image-repository", "docker.io/library/mysql", "image `repository` of MySQL; the tag is spec.version")
+	fs.StringVar(&c.manifest.LinkAddress, "link-address", "", "`host:port` where agents find the operator's replicas")
+	fs.StringVar(&c.linkBind, "link-bind-address", ":9443", "where to listen for agents")
+	if err := fs.Parse(args); err != nil {
+		return c, err
+	}
+	if c.manifest.OperatorImage == "" || c.manifest.LinkAddress == "" {
+		return c, fmt.Errorf("--operator-image and --link-address are required")
+	}
+	return c, nil
+}
+
+func run(ctx context.Context, args []string) error {
+	c, err := parse(args)
+	if err != nil {
+		return err
+	}
+	log := manager.NewLogger(c.manager.LogLevel)
+	ctrl.SetLogger(log)
+	c.manager.Name = name
+	if c.manager.Scheme, err = newScheme(); err != nil {
+		return err
+	}
+	c.manager.ByObject = watched()
+	rc, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the API server: %w", err)
+	}
+	mgr, err := manager.New(rc, c.manager, log)
+	if err != nil {
+		return err
+	}
+	clients, err := kubernetes.NewForConfig(rc)
+	if err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+
+	wake, grants := &controller.Wake{}, &act.Grants{}
+	agents, err := listen(mgr, clients, c, wake, grants)
+	if err != nil {
+		return err
+	}
+	observer := &observe.Observer{
+		Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Peers: agents.hub, Term: mgr.Term.Term,
+		Outdated: c.manifest.Outdated, Now: time.Now,
+	}
+	reconciler := &controller.Reconciler{
+		Observer: observer,
+		Actor: &act.Actor{
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Agents: agents.hub, Memory: observer,
+			Objects: &act.KubernetesObjects{
+				Client: mgr.GetClient(), Config: c.manifest, LinkCA: agents.trust,
+				Applier: &apply.Applier{Client: mgr.GetClient(), FieldOwner: name},
+			},
+		},
+		Reporter: &report.Reporter{
+			Client: mgr.GetClient(), Events: event.NewEmitter(mgr.GetEventRecorder(name), eventMemory), Now: time.Now,
+		},
+		Grants: grants,
+	}
+	if err := reconciler.Setup(mgr, wake, controller.Options{Workers: c.manager.Concurrency}); err != nil {
+		return fmt.Errorf("set up the controller: %w", err)
+	}
+	return mgr.Start(ctx)
+}
+
+// eventMemory is how many event states are remembered, a few per cluster.
+const eventMemory = 50_000
+
+// linkServer is the operator's end of the links to all agents.
+type linkServer struct {
+	hub   *link.Hub
+	trust func() []byte
+}

@@ -1,0 +1,151 @@
+package act
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
+	"github.com/kapok-operators/kapok/shared/apply"
+)
+
+// KubernetesObjects applies what surrounds the instances of a cluster.
+type KubernetesObjects struct {
+	// Client reads from the cache and writes.
+	Client client.Client
+	// Applier writes what differs.
+	Applier *apply.Applier
+	// Config is the installation's part of the objects.
+	Config manifest.Config
+	// LinkCA returns the certificates by which agents know the operator; empty until they are published.
+	LinkCA func() []byte
+}
+
+// Apply writes what differs: endpoints first, because clients wait for them, then the rest, then larger volumes.
+func (k *KubernetesObjects) Apply(ctx context.Context, obs *observe.Observation, plan topology.Plan) []Failure {
+	var failures []Failure
+	fail := func(what string, err error) {
+		if err != nil {
+			failures = append(failures, Failure{What: what, Err: err})
+		}
+	}
+	_, err := k.Applier.Apply(ctx, k.endpoints(obs, plan.Endpoints)...)
+	fail("apply the endpoints", err)
+	objects, err := k.objects(ctx, obs, plan)
+	if err == nil {
+		_, err = k.Applier.Apply(ctx, objects...)
+	}
+	fail("apply the objects", err)
+	fail("enlarge the volumes", k.enlarge(ctx, obs))
+	return failures
+}
+
+func (k *KubernetesObjects) objects(ctx context.Context, obs *observe.Observation, plan topology.Plan) ([]runtime.ApplyConfiguration, error) {
+	ca := k.LinkCA()
+	if len(ca) == 0 {
+		// Without it no agent could find its operator; it is there within a moment of the operator's start.
+		return nil, fmt.Errorf("the certificates of the operator's link are not published yet")
+	}
+	claimSize, err := k.claimSize(ctx, obs)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := manifest.Objects(manifest.Input{
+		Cluster: obs.Cluster, Config: k.Config, Replicas: int32(plan.Replicas), LinkCA: ca, ClaimSize: claimSize, //nolint:gosec // At most 32.
+	})
+	if err != nil {
+		return nil, fmt.Errorf("build the objects of %s: %w", obs.Cluster.Name, err)
+	}
+	return objects, nil
+}
+
+// claimSize is the size in the claim template of the StatefulSet that exists.
+func (k *KubernetesObjects) claimSize(ctx context.Context, obs *observe.Observation) (*resource.Quantity, error) {
+	var set appsv1.StatefulSet
+	name := types.NamespacedName{Namespace: obs.Cluster.Namespace, Name: manifest.StatefulSet(obs.Cluster.Name)}
+	err := k.Client.Get(ctx, name, &set)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read StatefulSet %s: %w", name, err)
+	}
+	for i := range set.Spec.VolumeClaimTemplates {
+		if claim := &set.Spec.VolumeClaimTemplates[i]; claim.Name == manifest.DataVolume {
+			size := claim.Spec.Resources.Requests[corev1.ResourceStorage]
+			return &size, nil
+		}
+	}
+	return nil, nil
+}
+
+// enlarge raises the claims that are smaller than the user wants. Whether the volumes can grow is up to their class.
+func (k *KubernetesObjects) enlarge(ctx context.Context, obs *observe.Observation) error {
+	want := obs.Cluster.Spec.Storage.Size
+	for _, claim := range obs.Claims {
+		have := claim.Spec.Resources.Requests[corev1.ResourceStorage]
+		if claim.DeletionTimestamp != nil || have.Cmp(want) >= 0 {
+			continue
+		}
+		larger := claim.DeepCopy()
+		larger.Spec.Resources.Requests[corev1.ResourceStorage] = want
+		if err := k.Client.Patch(ctx, larger, client.MergeFrom(claim)); err != nil {
+			return fmt.Errorf("enlarge volume claim %s from %s to %s: %w", claim.Name, have.String(), want.String(), err)
+		}
+	}
+	return nil
+}
+
+// endpoints are the EndpointSlices of the three Services.
+func (k *KubernetesObjects) endpoints(obs *observe.Observation, want topology.Endpoints) []runtime.ApplyConfiguration {
+	cluster := obs.Cluster
+	readOnly := want.ReadOnly
+	if len(readOnly) == 0 {
+		readOnly = want.Any
+	}
+	var writable []string
+	if want.ReadWrite != "" {
+		writable = []string{want.ReadWrite}
+	}
+	var out []runtime.ApplyConfiguration
+	for _, service := range []struct {
+		name    string
+		members []string
+	}{
+		{manifest.ReadWriteService(cluster.Name), writable},
+		{manifest.ReadOnlyService(cluster.Name), readOnly},
+		{manifest.ReadService(cluster.Name), want.Any},
+	} {
+		targets := k.targets(obs, service.members)
+		out = append(out, manifest.EndpointSlice(cluster, service.name, discoveryv1.AddressTypeIPv4, targets))
+		for _, target := range targets {
+			if manifest.FamilyOf(target.IP) == discoveryv1.AddressTypeIPv6 {
+				out = append(out, manifest.EndpointSlice(cluster, service.name, discoveryv1.AddressTypeIPv6, targets))
+				break
+			}
+		}
+	}
+	return out
+}
+
+func (k *KubernetesObjects) targets(obs *observe.Observation, members []string) []manifest.Endpoint {
+	out := make([]manifest.Endpoint, 0, len(members))
+	for _, name := range members {
+		pod := obs.Pods[name]
+		if pod == nil || pod.Status.PodIP == "" {
+			continue
+		}
+		out = append(out, manifest.Endpoint{Instance: name, PodUID: pod.UID, IP: pod.Status.PodIP, Node: pod.Spec.NodeName})
+	}
+	return out
+}

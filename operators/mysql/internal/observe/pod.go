@@ -1,0 +1,56 @@
+package observe
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
+)
+
+// PodProblem is why a pod does not come up.
+type PodProblem struct {
+	// Reason is a reason of the condition Reconciled, Message a sentence.
+	Reason, Message string
+}
+
+func isReady(pod *corev1.Pod) bool {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// unschedulable quotes the scheduler when it finds no node for the pod.
+func unschedulable(pod *corev1.Pod) string {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
+			return c.Message
+		}
+	}
+	return ""
+}
+
+// problemOf finds what a person has to mend before the pod can come up.
+func problemOf(pod *corev1.Pod) (PodProblem, bool) {
+	if why := unschedulable(pod); why != "" {
+		return PodProblem{v1alpha1.ReasonUnschedulable, "no node can take its pod: " + why}, true
+	}
+	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+		for _, c := range statuses {
+			waiting := c.State.Waiting
+			if waiting == nil {
+				continue
+			}
+			switch waiting.Reason {
+			case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerError",
+				"CreateContainerConfigError", "RunContainerError", "CrashLoopBackOff":
+				return PodProblem{v1alpha1.ReasonImageUnusable, fmt.Sprintf("container %s with image %s does not start: %s: %s",
+					c.Name, c.Image, waiting.Reason, waiting.Message)}, true
+			}
+		}
+	}
+	return PodProblem{}, false
+}

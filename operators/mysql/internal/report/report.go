@@ -1,0 +1,152 @@
+// Package report tells the user: it writes the derived part of the status, in one write and only if it has changed, and
+// sends events on transitions.
+package report
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
+	ac "github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/act"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/status"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
+	"github.com/kapok-operators/kapok/shared/condition"
+	"github.com/kapok-operators/kapok/shared/event"
+)
+
+// statusOwner is the field owner of the derived part of the status; the record has another.
+const statusOwner = "kapok-mysql-status"
+
+// Reporter writes statuses and events.
+type Reporter struct {
+	// Client reads from the cache and writes.
+	Client client.Client
+	// Events sends events.
+	Events *event.Emitter
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// Report tells what one round of the loop found and did. After a commit the status waits for the next round, which
+// follows at once: a failover does not wait for a write that only people read.
+func (r *Reporter) Report(ctx context.Context, obs *observe.Observation, plan topology.Plan, out act.Outcome) error {
+	r.events(obs, plan, out)
+	if out.Committed != nil || out.Overtaken {
+		return nil
+	}
+	derived := status.Derive(input(obs, plan, out))
+	return r.write(ctx, obs.Cluster, derived)
+}
+
+// Unknown says that a cluster could not be looked at.
+func (r *Reporter) Unknown(ctx context.Context, name types.NamespacedName, why error) error {
+	var cluster v1alpha1.MySQLCluster
+	if err := r.Client.Get(ctx, name, &cluster); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	out := status.Status{
+		ObservedGeneration: cluster.Generation, Summary: v1alpha1.SummaryUnknown, Ready: cluster.Status.Ready,
+		ReadyInstances: cluster.Status.ReadyInstances, Version: cluster.Status.Version, Instances: cluster.Status.Instances,
+		Conditions: condition.AllUnknown(status.Types(), v1alpha1.ReasonNotObserved, why.Error()),
+	}
+	if e := cluster.Status.Endpoints; e != nil {
+		out.Endpoints = *e
+	}
+	return r.write(ctx, &cluster, out)
+}
+
+// events sends what happened in this round. Commits, deletions and answers are transitions by themselves; states are
+// compared with the last one sent.
+func (r *Reporter) events(obs *observe.Observation, plan topology.Plan, out act.Outcome) {
+	about := obs.Cluster
+	if c := out.Committed; c != nil {
+		r.Events.Emit(about, status.CommitEvent(*c))
+	}
+	if out.Deleted != "" && plan.Delete != nil {
+		r.Events.Emit(about, status.Replaced(out.Deleted, plan.Delete.Why))
+	}
+	for _, done := range out.Answered {
+		r.Events.Emit(about, status.Answered(done))
+	}
+	if plan.State == topology.FailingOver && plan.Commit == nil {
+		r.Events.EmitOnce(about, "lost", fmt.Sprint(obs.Topology.Record.Epoch), status.Lost(plan.Why))
+	}
+	for _, d := range plan.Directives {
+		if d.Directive.Role == instance.RoleClone {
+			r.Events.EmitOnce(about, "clone/"+d.Member, fmt.Sprint(d.Directive.Epoch, d.Directive.Clone.Why), status.Rebuilding(d.Member, d.Why))
+		}
+	}
+	for i := range obs.Topology.Members {
+		m := &obs.Topology.Members[i]
+		if m.Report != nil && len(m.Report.Archives) > 0 {
+			folder := m.Report.Archives[len(m.Report.Archives)-1]
+			r.Events.EmitOnce(about, "archive/"+m.Name, folder, status.Archived(m.Name, folder))
+		}
+	}
+}
+
+func input(obs *observe.Observation, plan topology.Plan, out act.Outcome) status.Input {
+	in := status.Input{
+		Cluster: obs.Cluster, Observation: obs.Topology, Plan: plan, Unreadable: obs.Unreadable,
+		PodProblems: make(map[string]status.Problem, len(obs.PodProblems)),
+	}
+	for name, p := range obs.PodProblems {
+		in.PodProblems[name] = status.Problem{Reason: p.Reason, Message: p.Message}
+	}
+	for _, f := range out.Failures {
+		in.Failures = append(in.Failures, fmt.Sprintf("%s: %v", f.What, f.Err))
+	}
+	return in
+}
+
+// write applies the derived status unless it is there already.
+func (r *Reporter) write(ctx context.Context, cluster *v1alpha1.MySQLCluster, derived status.Status) error {
+	conditions := condition.Merge(status.Types(), cluster.Status.Conditions, derived.Conditions, cluster.Generation, metav1.NewTime(r.Now()))
+	want := v1alpha1.MySQLClusterStatus{
+		ObservedGeneration: derived.ObservedGeneration, Summary: derived.Summary, Ready: derived.Ready,
+		ReadyInstances: derived.ReadyInstances, Version: derived.Version, Endpoints: &derived.Endpoints,
+		Record: cluster.Status.Record, Conditions: conditions, Instances: derived.Instances,
+	}
+	if same(want, cluster.Status) {
+		return nil
+	}
+	desired := ac.MySQLCluster(cluster.Name, cluster.Namespace).WithUID(cluster.UID).WithStatus(configuration(derived, conditions))
+	if err := r.Client.Status().Apply(ctx, desired, client.FieldOwner(statusOwner), client.ForceOwnership); err != nil {
+		return fmt.Errorf("write the status of %s: %w", cluster.Name, client.IgnoreNotFound(err))
+	}
+	return nil
+}
+
+// same compares statuses; transition times are those of the old one wherever the status has not changed.
+func same(a, b v1alpha1.MySQLClusterStatus) bool {
+	normal := func(s v1alpha1.MySQLClusterStatus) v1alpha1.MySQLClusterStatus {
+		s = *s.DeepCopy()
+		for i := range s.Conditions {
+			s.Conditions[i].LastTransitionTime = metav1.Time{}
+		}
+		return s
+	}
+	return reflect.DeepEqual(normal(a), normal(b))
+}
+
+func configuration(s status.Status, conditions []metav1.Condition) *ac.MySQLClusterStatusApplyConfiguration {
+	out := ac.MySQLClusterStatus().WithObservedGeneration(s.ObservedGeneration).WithSummary(s.Summary).WithReady(s.Ready).
+		WithReadyInstances(s.ReadyInstances).WithVersion(strings.ToValidUTF8(s.Version, "")).
+		WithEndpoints(ac.Endpoints().WithReadWrite(s.Endpoints.ReadWrite).WithReadOnly(s.Endpoints.ReadOnly).WithRead(s.Endpoints.Read)).
+		WithConditions(condition.Apply(conditions)...)
+	for _, i := range s.Instances {
+		out.WithInstances(ac.InstanceStatus().WithName(i.Name).WithRole(i.Role).WithState(i.State).WithReady(i.Ready).
+			WithVoter(i.Voter).WithVersion(i.Version).WithMessage(i.Message))
+	}
+	return out
+}
