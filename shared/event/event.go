@@ -51,11 +51,7 @@ type Event struct {
 
 // Event returns an event of this definition with a formatted note.
 func (d Definition) Event(format string, args ...any) Event {
-	note := format
-	if len(args) > 0 {
-		note = fmt.Sprintf(format, args...)
-	}
-	return Event{Type: d.Type, Reason: d.Reason, Action: d.Action, Note: note}
+	return Event{Type: d.Type, Reason: d.Reason, Action: d.Action, Note: fmt.Sprintf(format, args...)}
 }
 
 // Table renders a catalogue as a Markdown table, in the order given.
