@@ -14,7 +14,7 @@ run_tests() {
   name=$lane-$(printf '%s' "${folder#"$ROOT"/}" | tr '/' '-')
   # A verdict in advance: a run that is killed must not leave an earlier run's success behind.
   rm -f "$COUNTS/$name.json"
-  go -C "$folder" test -json "$@" | "$BIN/verify" tally -lane "$name" -out "$COUNTS/$name.json"
+  go -C "$folder" test -json "$@" | "$BIN/verify" tally -lane "$name" -out "$COUNTS/$name.json" ${FOLLOW:+-follow}
 }
 
 # packages FOLDER VARIABLE prints the packages of a module whose tests read that variable, in the form go test takes. The
@@ -80,8 +80,15 @@ e2e() {
   cluster_environment kapok-test
   # What an earlier run that was killed has left behind must not decide how this one ends.
   fresh_cluster
-  GOWORK=off run_tests e2e "$ROOT/operators/mysql/test" -tags=e2e -count=1 -timeout 30m ./e2e
+  try 'scenarios' scenarios
+  local status=$TRIED
   fresh_cluster
+  return "$status"
+}
+
+scenarios() {
+  export GOWORK=off FOLLOW=true
+  run_tests e2e "$ROOT/operators/mysql/test" -tags=e2e -count=1 -timeout 40m ./e2e
 }
 
 fresh_cluster() {

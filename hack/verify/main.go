@@ -4,7 +4,7 @@
 //	verify proxy -root DIR -out DIR    a file-system module proxy made from the modules of go.work; prints "path version" lines
 //	verify modules -root DIR           one Kubernetes minor everywhere, no replace in what is published
 //	verify source -root DIR            no complexity nolint, no package source's host, no path of this machine (files on standard input)
-//	verify tally -lane NAME -out FILE  reads `go test -json` on standard input, prints it for people, writes the counts
+//	verify tally -lane NAME -out FILE [-follow]  reads `go test -json` on standard input, prints it for people, writes the counts
 //	verify summary DIR                 adds up the counts of every lane and prints the closing line
 package main
 
@@ -37,6 +37,7 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	root := flags.String("root", ".", "top folder of the checkout")
 	target := flags.String("out", "", "where to write")
 	lane := flags.String("lane", "test", "name of the group of tests that is counted")
+	follow := flags.Bool("follow", false, "name each test as it begins")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	case "source":
 		return checkSource(*root, in, out)
 	case "tally":
-		return tally(*lane, *target, in, out)
+		return tally(*lane, *target, *follow, in, out)
 	case "summary":
 		return summary(flags.Args(), out)
 	default:
@@ -104,8 +105,8 @@ func checkSource(root string, in io.Reader, out io.Writer) error {
 	return report(out, problems)
 }
 
-func tally(lane, target string, in io.Reader, out io.Writer) error {
-	counts, err := gotest.Tally(lane, in, out)
+func tally(lane, target string, follow bool, in io.Reader, out io.Writer) error {
+	counts, err := gotest.Tally(lane, follow, in, out)
 	if err != nil {
 		return err
 	}

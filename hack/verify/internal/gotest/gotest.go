@@ -35,9 +35,10 @@ type event struct {
 	FailedBuild string
 }
 
-// Tally reads the stream to its end. It prints each package as it ends, and the output of every failing test.
-func Tally(lane string, in io.Reader, out io.Writer) (Counts, error) {
-	t := tallier{counts: Counts{Lane: lane}, out: out, output: map[string][]string{}, failedIn: map[string]bool{}}
+// Tally reads the stream to its end. It prints each package as it ends, and the output of every failing test; with
+// follow also each test as it begins.
+func Tally(lane string, follow bool, in io.Reader, out io.Writer) (Counts, error) {
+	t := tallier{counts: Counts{Lane: lane}, out: out, follow: follow, output: map[string][]string{}, failedIn: map[string]bool{}}
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
@@ -54,9 +55,13 @@ func Tally(lane string, in io.Reader, out io.Writer) (Counts, error) {
 	return t.counts, nil
 }
 
+// slow is the time in seconds from which a passing test is named.
+const slow = 2
+
 type tallier struct {
 	counts   Counts
 	out      io.Writer
+	follow   bool
 	output   map[string][]string
 	failedIn map[string]bool
 }
@@ -69,6 +74,10 @@ func (t *tallier) take(e event) {
 			key = e.ImportPath
 		}
 		t.output[key] = append(t.output[key], e.Output)
+	case "run":
+		if t.follow && !strings.Contains(e.Test, "/") {
+			fmt.Fprintf(t.out, "  run   %s\n", e.Test)
+		}
 	case "pass", "fail", "skip":
 		if e.Test == "" {
 			t.endPackage(e)
@@ -82,6 +91,10 @@ func (t *tallier) endTest(e event, key string) {
 	switch e.Action {
 	case "pass":
 		t.counts.Passed++
+		// What takes its time is worth a line; the thousands of others are not.
+		if e.Elapsed >= slow && !strings.Contains(e.Test, "/") {
+			fmt.Fprintf(t.out, "  pass  %s (%.1fs)\n", e.Test, e.Elapsed)
+		}
 	case "skip":
 		t.counts.Skipped++
 		fmt.Fprintf(t.out, "  skip  %s %s\n", e.Package, e.Test)

@@ -12,6 +12,7 @@ import (
 func TestTally(t *testing.T) {
 	tests := map[string]struct {
 		events                  []string
+		follow                  bool
 		passed, failed, skipped int
 		failing                 []string
 		says                    string
@@ -59,6 +60,17 @@ func TestTally(t *testing.T) {
 		"a package without tests counts nothing": {
 			events: []string{`{"Action":"skip","Package":"p"}`},
 		},
+		"a slow test is named when it passes": {
+			events: []string{`{"Action":"pass","Package":"p","Test":"TestA","Elapsed":3}`},
+			passed: 1, says: "pass  TestA (3.0s)",
+		},
+		"tests are followed as they begin": {
+			events: []string{
+				`{"Action":"run","Package":"p","Test":"TestA"}`,
+				`{"Action":"run","Package":"p","Test":"TestA/case"}`,
+			},
+			follow: true, says: "run   TestA\n", silent: "case",
+		},
 		"what is no event is passed on": {
 			events: []string{"go: cannot find main module"},
 			says:   "go: cannot find main module",
@@ -67,7 +79,7 @@ func TestTally(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
-			counts, err := gotest.Tally("unit", strings.NewReader(strings.Join(test.events, "\n")), &out)
+			counts, err := gotest.Tally("unit", test.follow, strings.NewReader(strings.Join(test.events, "\n")), &out)
 			if err != nil {
 				t.Fatal(err)
 			}
