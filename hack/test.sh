@@ -17,8 +17,12 @@ run_tests() {
   go -C "$folder" test -json "$@" | "$BIN/verify" tally -lane "$name" -out "$COUNTS/$name.json" ${FOLLOW:+-follow}
 }
 
-# packages FOLDER VARIABLE prints the packages of a module whose tests read that variable, in the form go test takes. The
-# variable is what a test needs from outside, and so it is what puts the test into its lane.
+# What a test needs from outside puts its package into a lane: the tests of these name the variable that brings it, or the
+# helper that reads it.
+NEEDS_KUBERNETES='KAPOK_KUBE_BIN|testkit[.](StartEnv|NewEnv)'
+NEEDS_MYSQLD='KAPOK_MYSQLD'
+
+# packages FOLDER PATTERN prints the packages of a module whose tests match, in the form that go test takes.
 packages() {
   (
     cd "$1"
@@ -29,7 +33,7 @@ packages() {
 
 # unit_packages FOLDER prints the packages whose tests need nothing but Go.
 unit_packages() {
-  comm -23 <(cd "$1" && go list -f '{{.Dir}}' ./... | sed "s#^$1#.#" | sort -u) <(packages "$1" 'KAPOK_KUBE_BIN|KAPOK_MYSQLD')
+  comm -23 <(cd "$1" && go list -f '{{.Dir}}' ./... | sed "s#^$1#.#" | sort -u) <(packages "$1" "$NEEDS_KUBERNETES|$NEEDS_MYSQLD")
 }
 
 unit() {
@@ -46,10 +50,12 @@ unit() {
 }
 
 simulation() {
-  run_tests simulation "$ROOT/operators/mysql" -count=1 -timeout 15m -run 'Simulat' ./internal/topology/...
+  export FOLLOW=true
+  # Other seeds than those of the unit tests, and more of them: 200 runs of 600 steps.
+  run_tests simulation "$ROOT/operators/mysql" -count=1 -timeout 20m -run '^TestSimulation$' ./internal/topology -sim.first=1001 -sim.runs=200
 }
 
-# needing LANE VARIABLE runs, in every published module, the packages whose tests read the variable.
+# needing LANE PATTERN runs, in every published module, the packages whose tests match.
 needing() {
   local folder names status=0
   for folder in $(work_modules); do
@@ -64,7 +70,7 @@ envtest() {
   localcluster=$(go_tool localcluster)
   KAPOK_KUBE_BIN=$("$localcluster" assets)
   export KAPOK_KUBE_BIN
-  needing envtest KAPOK_KUBE_BIN
+  needing envtest "$NEEDS_KUBERNETES"
 }
 
 component() {
@@ -72,7 +78,7 @@ component() {
   images=$(go_tool images)
   rootfs=$("$images" rootfs mysql)
   export KAPOK_MYSQLD=$rootfs/host/mysqld
-  needing component KAPOK_MYSQLD
+  needing component "$NEEDS_MYSQLD"
 }
 
 e2e() {

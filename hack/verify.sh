@@ -38,9 +38,14 @@ check() {
   ((TRIED == 0)) || failed+=("$1")
 }
 
+links() {
+  tracked_git ls-files | "$verify" links -root "$ROOT"
+}
+
 verify=$(go_tool verify)
 failed=()
 check 'nothing of one machine in the sources' sources
+check 'links of the documents' links
 check 'formatted' formatted
 check 'one Kubernetes minor, nothing replaced' "$verify" modules -root "$ROOT"
 check 'generated files are current' generated

@@ -4,6 +4,7 @@
 //	verify proxy -root DIR -out DIR    a file-system module proxy made from the modules of go.work; prints "path version" lines
 //	verify modules -root DIR           one Kubernetes minor everywhere, no replace in what is published
 //	verify source -root DIR            no complexity nolint, no package source's host, no path of this machine (files on standard input)
+//	verify links -root DIR             relative links of the documents lead somewhere (files on standard input)
 //	verify tally -lane NAME -out FILE [-follow]  reads `go test -json` on standard input, prints it for people, writes the counts
 //	verify summary DIR                 adds up the counts of every lane and prints the closing line
 package main
@@ -17,6 +18,7 @@ import (
 	"os"
 
 	"github.com/kapok-operators/kapok/hack/verify/internal/gotest"
+	"github.com/kapok-operators/kapok/hack/verify/internal/links"
 	"github.com/kapok-operators/kapok/hack/verify/internal/modproxy"
 	"github.com/kapok-operators/kapok/hack/verify/internal/modules"
 	"github.com/kapok-operators/kapok/hack/verify/internal/source"
@@ -31,7 +33,7 @@ func main() {
 
 func run(args []string, in io.Reader, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("name one of proxy, modules, source, tally, summary")
+		return errors.New("name one of proxy, modules, source, links, tally, summary")
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	root := flags.String("root", ".", "top folder of the checkout")
@@ -52,6 +54,8 @@ func run(args []string, in io.Reader, out io.Writer) error {
 		return report(out, modules.Check(found))
 	case "source":
 		return checkSource(*root, in, out)
+	case "links":
+		return checkLinks(*root, in, out)
 	case "tally":
 		return tally(*lane, *target, *follow, in, out)
 	case "summary":
@@ -83,16 +87,9 @@ func proxy(root, target string, out io.Writer) error {
 }
 
 func checkSource(root string, in io.Reader, out io.Writer) error {
-	var files []string
-	lines := bufio.NewScanner(in)
-	for lines.Scan() {
-		files = append(files, lines.Text())
-	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("read the list of files: %w", err)
-	}
-	if len(files) == 0 {
-		return errors.New("no files named on standard input: is this a git checkout?")
+	files, err := names(in)
+	if err != nil {
+		return err
 	}
 	machine, err := source.Machine(root)
 	if err != nil {
@@ -103,6 +100,34 @@ func checkSource(root string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	return report(out, problems)
+}
+
+func checkLinks(root string, in io.Reader, out io.Writer) error {
+	files, err := names(in)
+	if err != nil {
+		return err
+	}
+	problems, err := links.Check(root, files)
+	if err != nil {
+		return err
+	}
+	return report(out, problems)
+}
+
+// names reads a list of files, one a line.
+func names(in io.Reader) ([]string, error) {
+	var files []string
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		files = append(files, lines.Text())
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("read the list of files: %w", err)
+	}
+	if len(files) == 0 {
+		return nil, errors.New("no files named on standard input: is this a git checkout?")
+	}
+	return files, nil
 }
 
 func tally(lane, target string, follow bool, in io.Reader, out io.Writer) error {

@@ -36,7 +36,7 @@ type event struct {
 }
 
 // Tally reads the stream to its end. It prints each package as it ends, and the output of every failing test; with
-// follow also each test as it begins.
+// follow also each test as it begins and what the passing ones logged.
 func Tally(lane string, follow bool, in io.Reader, out io.Writer) (Counts, error) {
 	t := tallier{counts: Counts{Lane: lane}, out: out, follow: follow, output: map[string][]string{}, failedIn: map[string]bool{}}
 	lines := bufio.NewScanner(in)
@@ -95,6 +95,9 @@ func (t *tallier) endTest(e event, key string) {
 		if e.Elapsed >= slow && !strings.Contains(e.Test, "/") {
 			fmt.Fprintf(t.out, "  pass  %s (%.1fs)\n", e.Test, e.Elapsed)
 		}
+		if t.follow {
+			t.printLog(key)
+		}
 	case "skip":
 		t.counts.Skipped++
 		fmt.Fprintf(t.out, "  skip  %s %s\n", e.Package, e.Test)
@@ -132,6 +135,15 @@ func (t *tallier) endPackage(e event) {
 func (t *tallier) print(key string) {
 	for _, line := range t.output[key] {
 		fmt.Fprint(t.out, "        ", line)
+	}
+}
+
+// printLog prints what a test logged, without the lines in which the go command says how it went.
+func (t *tallier) printLog(key string) {
+	for _, line := range t.output[key] {
+		if text := strings.TrimSpace(line); !strings.HasPrefix(text, "=== ") && !strings.HasPrefix(text, "--- ") {
+			fmt.Fprint(t.out, "        ", line)
+		}
 	}
 }
 

@@ -23,6 +23,8 @@ type Module struct {
 	Go string
 	// Requires are the versions it asks for, by module path.
 	Requires map[string]string
+	// Indirect are those of them that its own code does not import.
+	Indirect []string
 	// Replaces are the module paths it replaces.
 	Replaces []string
 }
@@ -91,6 +93,9 @@ func readModule(path string) (Module, error) {
 	}
 	for _, r := range file.Require {
 		m.Requires[r.Mod.Path] = r.Mod.Version
+		if r.Indirect {
+			m.Indirect = append(m.Indirect, r.Mod.Path)
+		}
 	}
 	for _, r := range file.Replace {
 		m.Replaces = append(m.Replaces, r.Old.Path)
@@ -111,8 +116,9 @@ func Check(found []Module) []string {
 		}
 		for path, version := range m.Requires {
 			family := family(path)
-			if family == "" || slices.Contains(m.Replaces, path) {
-				continue // What is replaced says nothing by its required version.
+			// What is replaced says nothing by its required version. What a tool's requirements bring along is theirs.
+			if family == "" || slices.Contains(m.Replaces, path) || !m.Published && slices.Contains(m.Indirect, path) {
+				continue
 			}
 			minor := semver.MajorMinor(version)
 			if minors[family] == nil {

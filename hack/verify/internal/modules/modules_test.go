@@ -55,6 +55,20 @@ func TestCheck(t *testing.T) {
 				"tools/go.mod": "module tools" + head + "require k8s.io/api v0.0.0\n\nreplace k8s.io/api => k8s.io/api v0.37.2\n",
 			},
 		},
+		"what a tool's requirements bring along is theirs": {
+			files: map[string]string{
+				"a/go.mod":     "module a" + head + "require k8s.io/api v0.37.2\n",
+				"b/go.mod":     "module b" + head,
+				"tools/go.mod": "module tools" + head + "require k8s.io/component-base v0.35.0 // indirect\n",
+			},
+		},
+		"what a published module's requirements bring along is its own": {
+			files: map[string]string{
+				"a/go.mod": "module a" + head + "require k8s.io/api v0.37.2\n",
+				"b/go.mod": "module b" + head + "require k8s.io/component-base v0.35.0 // indirect\n",
+			},
+			found: "the Kubernetes minor differs",
+		},
 		"go lines differ": {
 			files: map[string]string{
 				"a/go.mod": "module a" + head,
