@@ -34,6 +34,8 @@ type Layer struct {
 	Bytes int64 `json:"size"`
 	// PlainBytes is the size of the tar inside.
 	PlainBytes int64 `json:"plainSize"`
+	// Libraries names the shared libraries that the layer provides.
+	Libraries []string `json:"libraries,omitempty"`
 }
 
 // Digest returns the hash of the compressed layer.
@@ -192,7 +194,9 @@ func (w *writer) json(name string, value any) {
 	w.bytes(name, data)
 }
 
-func (w *writer) bytes(name string, data []byte) { w.stream(name, int64(len(data)), bytes.NewReader(data)) }
+func (w *writer) bytes(name string, data []byte) {
+	w.stream(name, int64(len(data)), bytes.NewReader(data))
+}
 
 func (w *writer) stream(name string, size int64, content io.Reader) {
 	if w.err != nil {

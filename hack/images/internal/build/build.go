@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,7 +22,7 @@ import (
 )
 
 // format is part of every key; raise it when the way of building changes the result.
-const format = 1
+const format = 2
 
 // Builder builds. Callers hold the cache's lock.
 type Builder struct {
@@ -47,6 +48,8 @@ type layerKey struct {
 	Format   int              `json:"format"`
 	Recipe   recipe.Layer     `json:"recipe"`
 	Packages []debian.Package `json:"packages"`
+	// Below names the libraries of the layers below, against which the layer was checked.
+	Below []string `json:"below"`
 }
 
 // Refresh forgets resolved closures, so that the next build takes the newest packages.
@@ -86,11 +89,11 @@ func (b *Builder) refreshSuite(ctx context.Context, suite string) error {
 // layers builds, or finds, the layers of an image.
 func (b *Builder) layers(ctx context.Context, image recipe.Image) ([]archive.Layer, error) {
 	layers, err := b.tryLayers(ctx, image)
-	if err == nil || ctx.Err() != nil {
+	if !errors.Is(err, debian.ErrGone) || ctx.Err() != nil {
 		return layers, err
 	}
 	// sid moves: a version that was resolved earlier may have left the mirror. One fresh look settles it.
-	b.log.Step("building %s failed (%v); trying once more with a fresh package list", image.Name, err)
+	b.log.Step("%v; trying once more with a fresh package list", err)
 	if err := b.Refresh(ctx, image.Name); err != nil {
 		return nil, err
 	}
@@ -103,12 +106,14 @@ func (b *Builder) tryLayers(ctx context.Context, image recipe.Image) ([]archive.
 		return nil, err
 	}
 	layers := make([]archive.Layer, 0, len(resolved.recipes))
+	var libraries []string
 	for i, layer := range resolved.recipes {
-		built, err := b.layer(ctx, layer, resolved.packages[i])
+		built, err := b.layer(ctx, layer, resolved.packages[i], libraries)
 		if err != nil {
 			return nil, fmt.Errorf("build layer %s: %w", layer.Name, err)
 		}
 		layers = append(layers, built)
+		libraries = append(libraries, built.Libraries...)
 	}
 	return layers, nil
 }
@@ -154,35 +159,39 @@ func (b *Builder) closure(ctx context.Context, layer recipe.Layer) ([]debian.Pac
 	return closure, cache.WriteJSON(path, closure)
 }
 
-func (b *Builder) layer(ctx context.Context, layer recipe.Layer, packages []debian.Package) (archive.Layer, error) {
-	key, err := cache.Key(layerKey{Format: format, Recipe: layer, Packages: packages})
+func (b *Builder) layer(ctx context.Context, layer recipe.Layer, packages []debian.Package, below []string) (archive.Layer, error) {
+	key, err := cache.Key(layerKey{Format: format, Recipe: layer, Packages: packages, Below: below})
 	if err != nil {
 		return archive.Layer{}, err
 	}
-	return b.cached(layer.Name, key, func(w io.Writer) error {
+	return b.cached(layer.Name, key, func(w io.Writer) ([]string, error) {
 		if err := debian.Preflight(); err != nil {
-			return err
+			return nil, err
 		}
 		suite := debian.NewSuite(layer.Suite, b.cache, b.log)
 		if err := suite.Fetch(ctx, packages); err != nil {
-			return err
+			return nil, err
 		}
 		b.log.Step("assembling layer %s from %d packages", layer.Name, len(packages))
 		files, err := tree.New(string(b.cache))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		defer func() { _ = files.Close() }()
 		for _, pkg := range packages {
 			err := suite.Contents(ctx, pkg, func(r io.Reader) error { return files.AddTar(r, layer.Filter) })
 			if err != nil {
-				return err
+				return nil, err
 			}
 		}
 		if err := finish(files, layer); err != nil {
-			return err
+			return nil, err
 		}
-		return files.Write(w)
+		libraries, err := checkLibraries(files, below)
+		if err != nil {
+			return nil, err
+		}
+		return libraries, files.Write(w)
 	})
 }
 
@@ -203,7 +212,10 @@ func finish(files *tree.Tree, layer recipe.Layer) error {
 		return nil
 	}
 	var bundle []io.Reader
-	for _, name := range files.Names("usr/share/ca-certificates/mozilla/*.crt") {
+	for _, name := range files.Files() {
+		if matched, err := path.Match("usr/share/ca-certificates/mozilla/*.crt", name); err != nil || !matched {
+			continue
+		}
 		certificate, err := files.Open(name)
 		if err != nil {
 			return err
@@ -217,22 +229,28 @@ func finish(files *tree.Tree, layer recipe.Layer) error {
 }
 
 // cached returns the layer stored under the key, or makes and stores it.
-func (b *Builder) cached(name, key string, fill func(io.Writer) error) (archive.Layer, error) {
-	path := b.cache.Path("layers", name+"-"+key+".tar.zst")
-	described := strings.TrimSuffix(path, ".tar.zst") + ".json"
+func (b *Builder) cached(name, key string, fill func(io.Writer) ([]string, error)) (archive.Layer, error) {
+	stored := b.cache.Path("layers", name+"-"+key+".tar.zst")
+	described := strings.TrimSuffix(stored, ".tar.zst") + ".json"
 	var layer archive.Layer
 	found, err := cache.ReadJSON(described, &layer)
 	if err != nil {
 		return archive.Layer{}, err
 	}
-	if info, statErr := os.Stat(path); found && statErr == nil && info.Size() == layer.Bytes {
-		layer.Path = path
+	if info, statErr := os.Stat(stored); found && statErr == nil && info.Size() == layer.Bytes {
+		layer.Path = stored
 		return layer, nil
 	}
-	layer, err = archive.Compress(path, fill)
+	var libraries []string
+	layer, err = archive.Compress(stored, func(w io.Writer) error {
+		var err error
+		libraries, err = fill(w)
+		return err
+	})
 	if err != nil {
 		return archive.Layer{}, err
 	}
+	layer.Libraries = libraries
 	b.log.Step("layer %s: %.1f MB, %.1f MB compressed", name, float64(layer.PlainBytes)/1e6, float64(layer.Bytes)/1e6)
 	return layer, cache.WriteJSON(described, layer)
 }

@@ -53,26 +53,26 @@ func (b *Builder) Static(tag string, binaries []Binary, config archive.Config) (
 	if err != nil {
 		return "", err
 	}
-	layer, err := b.cached(name, key, func(w io.Writer) error {
+	layer, err := b.cached(name, key, func(w io.Writer) ([]string, error) {
 		files, err := tree.New(string(b.cache))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		defer func() { _ = files.Close() }()
 		files.Dir("tmp", 0o1777, 0, 0)
 		passwd := "root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n"
 		if err := files.File("etc/passwd", 0o644, 0, 0, strings.NewReader(passwd)); err != nil {
-			return err
+			return nil, err
 		}
 		if err := files.File("etc/group", 0o644, 0, 0, strings.NewReader("root:x:0:\nnonroot:x:65532:\n")); err != nil {
-			return err
+			return nil, err
 		}
 		for _, binary := range binaries {
 			if err := addBinary(files, binary); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		return files.Write(w)
+		return nil, files.Write(w)
 	})
 	if err != nil {
 		return "", err
@@ -121,26 +121,26 @@ func (b *Builder) pauseLayers(ctx context.Context) ([]archive.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	layer, err := b.cached("pause", key, func(w io.Writer) error {
+	layer, err := b.cached("pause", key, func(w io.Writer) ([]string, error) {
 		b.log.Step("compiling pause")
 		temp, err := os.MkdirTemp(string(b.cache), ".part-*")
 		if err != nil {
-			return fmt.Errorf("create a build folder: %w", err)
+			return nil, fmt.Errorf("create a build folder: %w", err)
 		}
 		defer func() { _ = os.RemoveAll(temp) }()
 		binary, err := pause.Compile(ctx, temp)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		files, err := tree.New(temp)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		defer func() { _ = files.Close() }()
 		if err := addBinary(files, Binary{Source: binary, Destination: "/pause"}); err != nil {
-			return err
+			return nil, err
 		}
-		return files.Write(w)
+		return nil, files.Write(w)
 	})
 	return []archive.Layer{layer}, err
 }

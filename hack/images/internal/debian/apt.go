@@ -26,9 +26,12 @@ import (
 // How long the steps may take before they count as stuck.
 const (
 	updateTimeout   = 5 * time.Minute
-	resolveTimeout  = time.Minute
+	resolveTimeout  = 5 * time.Minute
 	downloadTimeout = 20 * time.Minute
 )
+
+// ErrGone tells that packages which the list names could not be downloaded, as happens when the suite has moved on.
+var ErrGone = errors.New("a package is no longer on the mirror, or the mirror cannot be reached")
 
 // archiveKeyrings are the places where Debian installs its archive keys, newest first.
 func archiveKeyrings() []string {
@@ -147,7 +150,7 @@ func (s *Suite) Fetch(ctx context.Context, packages []Package) error {
 	ctx, cancel := context.WithTimeout(ctx, downloadTimeout)
 	defer cancel()
 	if _, err := s.apt(ctx, temp, append([]string{"-qq", "download"}, names...)...); err != nil {
-		return fmt.Errorf("download %d packages of Debian %s: %w", len(missing), s.name, err)
+		return fmt.Errorf("download %d packages of Debian %s: %w: %w", len(missing), s.name, ErrGone, err)
 	}
 	return s.adopt(temp, missing)
 }

@@ -150,7 +150,7 @@ func mysql() Layer {
 		// Perl serves mysqldumpslow and mysqld_multi only, which are dropped.
 		Without: []string{
 			"perl", "perl-base", "libperl5.42", "perl-modules-5.42", "libdb5.3t64", "libgdbm6t64", "libgdbm-compat4t64",
-			"libc-gconv-modules-extra", "openssl-provider-legacy",
+			"libsasl2-modules-db", "libc-gconv-modules-extra", "openssl-provider-legacy",
 		},
 		Filter: trimmed(append([]string{
 			"usr/lib/mysql/plugin/*_client.so", "usr/lib/mysql/plugin/libpluginmecab.so", "usr/lib/mysql/plugin/component_telemetry.so",

@@ -96,9 +96,9 @@ func TestDebianArchive(t *testing.T) {
 		want     Entry
 		wantErr  bool
 	}{
-		"security and foreign sources are passed over":   {entries: []Entry{foreign, security, contrib, archive}, want: archive},
-		"a release unknown here is known by os-release":  {entries: []Entry{foreign, future}, codename: "zurg", want: future},
-		"an empty code name matches nothing":             {entries: []Entry{{Suites: []string{""}, Components: []string{"main"}}}, wantErr: true},
+		"security and foreign sources are passed over":  {entries: []Entry{foreign, security, contrib, archive}, want: archive},
+		"a release unknown here is known by os-release": {entries: []Entry{foreign, future}, codename: "zurg", want: future},
+		"an empty code name matches nothing":            {entries: []Entry{{Suites: []string{""}, Components: []string{"main"}}}, wantErr: true},
 		"a machine without a Debian archive is told so": {entries: []Entry{foreign, security}, wantErr: true},
 	}
 	for name, test := range tests {

@@ -143,11 +143,16 @@ func (t *Tree) put(name string, header tar.Header, offset int64) {
 	t.entries[name] = entry{header: header, offset: offset}
 }
 
-// Names lists the regular files whose path matches the pattern, sorted.
-func (t *Tree) Names(pattern string) []string {
+// Files lists the paths of all regular files, sorted.
+func (t *Tree) Files() []string { return t.ofType(tar.TypeReg) }
+
+// Links lists the paths of all symbolic links, sorted.
+func (t *Tree) Links() []string { return t.ofType(tar.TypeSymlink) }
+
+func (t *Tree) ofType(kind byte) []string {
 	var names []string
 	for name, e := range t.entries {
-		if e.header.Typeflag == tar.TypeReg && matches([]string{pattern}, name) {
+		if e.header.Typeflag == kind {
 			names = append(names, name)
 		}
 	}
@@ -156,7 +161,7 @@ func (t *Tree) Names(pattern string) []string {
 }
 
 // Open reads a regular file of the tree.
-func (t *Tree) Open(name string) (io.Reader, error) {
+func (t *Tree) Open(name string) (*io.SectionReader, error) {
 	e, found := t.entries[Clean(name)]
 	if !found || e.header.Typeflag != tar.TypeReg {
 		return nil, fmt.Errorf("no regular file %s in the tree", name)
