@@ -85,6 +85,9 @@ type Report struct {
 	SelfFenced bool `json:"selfFenced,omitempty"`
 	// Stalled: the volume has not completed a small synced write for some seconds.
 	Stalled bool `json:"stalled,omitempty"`
+	// Unresponsive: mysqld runs and has answered before, but not for two seconds (frozen, or its disk hangs). What the
+	// report says about it is what it said last.
+	Unresponsive bool `json:"unresponsive,omitempty"`
 	// Terminating: the pod was asked to stop; a primary waits to be relieved.
 	Terminating bool `json:"terminating,omitempty"`
 	// Volume is the data volume's fill.

@@ -21,6 +21,13 @@ func Normalise(option string) string {
 	}
 }
 
+// Variable returns the name of the system variable behind an option: the name without modifiers that mysqld accepts in a
+// file only.
+func Variable(option string) string {
+	name := strings.ReplaceAll(strings.ToLower(strings.TrimSpace(option)), "-", "_")
+	return strings.TrimPrefix(strings.TrimPrefix(name, "loose_"), "maximum_")
+}
+
 // Owned says whether an option belongs to the operator, however it is spelled.
 func Owned(option string) bool {
 	name := Normalise(option)

@@ -27,6 +27,8 @@ type State struct {
 	Kept bool `json:"kept,omitempty"`
 	// Clone is set while the data are being replaced.
 	Clone *Clone `json:"clone,omitempty"`
+	// Cloned is set when the data were replaced, until another role than RoleClone is accepted.
+	Cloned bool `json:"cloned,omitempty"`
 	// Channel is the source that the replication channel was set up for.
 	Channel *Channel `json:"channel,omitempty"`
 	// Config is the configuration in force.
@@ -42,6 +44,9 @@ type Clone struct {
 	Archived bool `json:"archived"`
 	// Begun says that CLONE was started: from here on the data folder may be half one thing and half another.
 	Begun bool `json:"begun,omitempty"`
+	// SetAside, if set, is the archive's folder into which the whole data folder is to be moved before anything else,
+	// because errant transactions were in no log file any more.
+	SetAside string `json:"setAside,omitempty"`
 }
 
 // Channel says whom the replication channel in mysqld's tables follows.

@@ -1,0 +1,222 @@
+package agent
+
+import (
+	"context"
+	"maps"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/mycnf"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/mysqld"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/state"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
+	names "github.com/kapok-operators/kapok/operators/mysql/internal/mycnf"
+	"github.com/kapok-operators/kapok/shared/agent"
+)
+
+// validatePatience is how long mysqld may take to check a configuration.
+const validatePatience = 20 * time.Second
+
+// configMemory is what the agent knows about configurations.
+type configMemory struct {
+	// run is the configuration of the present run, by its hash; "" without a run.
+	run string
+	// checking: a configuration is being checked. checked and checkError are the newest result.
+	checking   bool
+	checked    string
+	checkError string
+	// waitFrom is when the first start began to wait for a configuration.
+	waitFrom time.Time
+}
+
+// wantedConfig is the configuration that the directive asks for.
+func wantedConfig(d *instance.Directive) state.Config {
+	return state.Config{ServerID: d.ServerID, Options: d.Config, BufferPoolBytes: d.BufferPoolBytes}
+}
+
+// keepConfig has a new configuration checked and taken over. It is called by the loop between two pieces of work.
+func (a *Agent) keepConfig(ctx context.Context) {
+	m := &a.memory
+	if m.directive == nil {
+		return
+	}
+	want := wantedConfig(m.directive)
+	hash := want.Hash()
+	if hash == m.state.Config.Hash() || hash == m.config.checked || m.config.checking {
+		return
+	}
+	in := a.configInput()
+	in.Options, in.BufferPoolBytes = want.Options, want.BufferPoolBytes
+	m.config.checking = true
+	a.job(ctx, "config", func(ctx context.Context) func() {
+		problem := a.checkConfig(ctx, in)
+		return func() {
+			a.memory.config.checking = false
+			a.memory.config.checked, a.memory.config.checkError = hash, problem
+			if problem != "" {
+				a.log.Warn("The configuration is not taken", "reason", problem)
+			}
+		}
+	})
+}
+
+// checkConfig has mysqld check a configuration, and returns what is wrong with it in mysqld's words.
+func (a *Agent) checkConfig(ctx context.Context, in mycnf.Input) string {
+	in.InitFile = ""
+	config, err := mycnf.Render(in)
+	if err != nil {
+		return err.Error()
+	}
+	if err := agent.WriteFileAtomic(a.paths.trial, []byte(config), 0o600); err != nil {
+		return err.Error()
+	}
+	executable, err := exec.LookPath(a.opts.Mysqld)
+	if err != nil {
+		return "the image has no mysqld"
+	}
+	var output tail
+	process, err := a.supervisor.Start(agent.Spec{
+		Path: executable, Args: []string{"--defaults-file=" + a.paths.trial, "--validate-config"}, Dir: a.paths.root, Stderr: &output,
+	})
+	if err != nil {
+		return err.Error()
+	}
+	ctx, cancel := context.WithTimeout(ctx, validatePatience)
+	defer cancel()
+	exit, err := process.Wait(ctx)
+	if err != nil {
+		a.ignoreEnd(process.Kill())
+		return "mysqld did not finish checking the configuration in " + validatePatience.String()
+	}
+	if exit.Code == 0 {
+		return ""
+	}
+	if line := output.lastWithin(100 * time.Millisecond); line != "" {
+		return line
+	}
+	return "mysqld refuses the configuration: " + exit.String()
+}
+
+// adoptConfig takes a checked configuration over: first on the volume, then, as far as mysqld allows, while it runs. It
+// is part of a turn.
+func (a *Agent) adoptConfig(ctx context.Context, c *mysqld.Client, o mysqld.Observation) error {
+	m := &a.memory
+	if m.directive == nil {
+		return nil
+	}
+	want := wantedConfig(m.directive)
+	if want.ServerID != 0 && o.ServerID != want.ServerID {
+		if err := c.SetGlobal(ctx, "server_id", strconv.FormatUint(uint64(want.ServerID), 10)); err != nil {
+			return err
+		}
+	}
+	if want.ServerID != 0 && m.state.Config.ServerID != want.ServerID {
+		if err := a.save(func(st *state.State) { st.Config.ServerID = want.ServerID }); err != nil {
+			return err
+		}
+	}
+	hash := want.Hash()
+	if hash == m.state.Config.Hash() || hash != m.config.checked || m.config.checkError != "" {
+		return nil
+	}
+	before := m.state.Config
+	if err := a.save(func(st *state.State) {
+		st.Config.Options, st.Config.BufferPoolBytes = want.Options, want.BufferPoolBytes
+	}); err != nil {
+		return err
+	}
+	if applyConfig(ctx, c, before, want) {
+		m.config.run = hash
+	}
+	return nil
+}
+
+// applyConfig sets what changed while mysqld runs, and says whether that was all.
+func applyConfig(ctx context.Context, c *mysqld.Client, before, want state.Config) bool {
+	old, now := effective(before), effective(want)
+	whole := true
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		if was, ok := old[name]; ok && was == now[name] {
+			continue
+		}
+		if err := c.SetOption(ctx, names.Variable(name), now[name]); err != nil {
+			whole = false
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(old)) {
+		if _, ok := now[name]; ok {
+			continue
+		}
+		if err := c.ResetOption(ctx, names.Variable(name)); err != nil {
+			whole = false
+		}
+	}
+	return whole
+}
+
+// effective is a configuration as one list.
+func effective(config state.Config) map[string]string {
+	out := map[string]string{}
+	if config.BufferPoolBytes > 0 {
+		out["innodb_buffer_pool_size"] = strconv.FormatInt(config.BufferPoolBytes, 10)
+	}
+	for name, value := range config.Options {
+		out[strings.ReplaceAll(strings.ToLower(name), "-", "_")] = value
+	}
+	return out
+}
+
+// restartWanted says whether mysqld is to be restarted for its configuration, and may be.
+func (a *Agent) restartWanted(r *run) bool {
+	m := &a.memory
+	d, o := m.directive, m.observation
+	if d == nil || o == nil || !d.Restart || !m.restartNeeded() || m.clone.busy || !m.plan.Converged {
+		return false
+	}
+	switch d.Role {
+	case instance.RoleStandby, instance.RoleReplica:
+		return !r.tainted.Load()
+	case instance.RolePrimary:
+		return d.Primary != nil && d.Primary.Acks == 0 && !o.SemiSource
+	}
+	return false
+}
+
+// restartNeeded says whether the configuration on the volume is not the one that mysqld runs with.
+func (m *memory) restartNeeded() bool {
+	return m.config.run != "" && m.config.run != m.state.Config.Hash()
+}
+
+// errorLine takes the words out of a line of mysqld's error log.
+var errorLine = regexp.MustCompile(`\[ERROR\] \[[^]]*\] \[[^]]*\] (.*)$`)
+
+// plainError returns the words of an error line, or "" for any other line.
+func plainError(line string) string {
+	if m := errorLine.FindStringSubmatch(line); m != nil {
+		return m[1]
+	}
+	if rest, ok := strings.CutPrefix(line, "mysqld: "); ok {
+		return rest
+	}
+	return ""
+}
+
+// restartForConfig returns the work that restarts mysqld.
+func (a *Agent) restartForConfig(r *run) func(context.Context) func() {
+	stop := a.stopMysqld(r)
+	return func(ctx context.Context) func() {
+		a.log.Info("Restarting mysqld for its configuration")
+		finish := stop(ctx)
+		return func() {
+			if finish != nil {
+				finish()
+			}
+			// A single instance goes on with the directive that told it to restart.
+			a.resume = true
+		}
+	}
+}

@@ -1,0 +1,152 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/duty"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/state"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
+)
+
+// errRefused is returned for a directive that must not be obeyed.
+var errRefused = errors.New("refused")
+
+// Deliver hands a directive over. It returns an error if the directive is refused, and nothing waits for it to be obeyed:
+// the reports say how far it is.
+func (a *Agent) Deliver(payload json.RawMessage) error {
+	var d instance.Directive
+	if err := json.Unmarshal(payload, &d); err != nil {
+		return fmt.Errorf("decode the directive: %w", err)
+	}
+	news, err := a.inbox.put(d)
+	defer a.poke()
+	if err != nil {
+		a.log.Warn("Refused a directive", "directive", d.ID, "reason", err.Error())
+		return err
+	}
+	if !news {
+		return nil
+	}
+	// A fence waits for nothing, not even for the promise to be on the volume: killing is safe whatever comes next.
+	if r := a.current.Load(); r != nil && d.Role == instance.RoleStandby && r.tainted.Load() && !a.isDrained() {
+		a.log.Info("Fencing: killing mysqld", "directive", d.ID, "epoch", d.Epoch)
+		return r.kill()
+	}
+	return nil
+}
+
+// isDrained says whether the newest report says so. It is about readiness to be turned into a follower only, so that a
+// report which is a moment old does no harm: a drained source does not begin to write by itself.
+func (a *Agent) isDrained() bool {
+	r := a.published.Load()
+	return r != nil && r.Drained
+}
+
+// put keeps a directive for the loop; news says that it is not the one that is obeyed already.
+func (b *inbox) put(d instance.Directive) (news bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	why := b.state.Refusal(d)
+	if why == "" && b.pending != nil {
+		// What waits to be accepted counts as accepted for what comes after it.
+		waiting, _ := b.state.Promise(*b.pending)
+		why = waiting.Refusal(d)
+	}
+	if why != "" {
+		b.refused, b.refusedWhy = d.ID, why
+		return false, fmt.Errorf("%w: %s", errRefused, why)
+	}
+	if b.pending == nil && d.ID == b.accepted && d.ID != "" {
+		return false, nil
+	}
+	b.pending = &d
+	return true, nil
+}
+
+// waiting says whether a directive waits to be accepted.
+func (b *inbox) waiting() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.pending != nil
+}
+
+// next returns the directive that waits.
+func (b *inbox) next() *instance.Directive {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.pending
+}
+
+// accept notes that d and its promise are on the volume.
+func (b *inbox) accept(d *instance.Directive, s state.State) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.state, b.accepted = s, d.ID
+	b.refused, b.refusedWhy, b.isolated = "", "", false
+	if b.pending == d {
+		b.pending = nil
+	}
+}
+
+// forget makes the accepted directive news again, should it be delivered once more.
+func (b *inbox) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.accepted = ""
+}
+
+// notes returns what was refused last, and whether the instance fenced itself.
+func (b *inbox) notes() (id, why string, isolated bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.refused, b.refusedWhy, b.isolated
+}
+
+// acceptDirective is the work that makes the promise of a directive durable and takes it over.
+func (a *Agent) acceptDirective(context.Context) func() {
+	d := a.inbox.next()
+	if d == nil {
+		return nil
+	}
+	m := &a.memory
+	promised, changed := m.state.Promise(*d)
+	if d.Role != instance.RoleClone && promised.Cloned {
+		promised.Cloned, changed = false, true
+	}
+	if changed {
+		if err := a.store.Save(promised); err != nil {
+			return func() {
+				a.fail(instance.ProblemDuty, fmt.Errorf("accept a directive: %w", err))
+				a.nextTurn = time.Now().Add(200 * time.Millisecond)
+			}
+		}
+	}
+	m.state = promised
+	if m.directive == nil || m.directive.Role != d.Role || m.directive.Epoch != d.Epoch {
+		m.since = time.Now()
+	}
+	if d.Role == instance.RolePrimary {
+		m.drained = false
+	}
+	m.directive, m.accepted = d, d.ID
+	// What was decided for the directive before says nothing about this one.
+	m.plan = duty.Plan{}
+	a.inbox.accept(d, promised)
+	return func() {
+		a.log.Info("Accepted a directive", "directive", d.ID, "role", string(d.Role), "epoch", d.Epoch, "term", d.Term)
+		a.nextTurn, a.nextStart = time.Time{}, time.Time{}
+		a.reporter.force = true
+	}
+}
+
+// fail remembers what went wrong, for the report.
+func (a *Agent) fail(reason string, err error) {
+	if a.memory.problem != err.Error() {
+		a.log.Warn("Could not do what is to be done", "reason", reason, "error", err.Error())
+	}
+	a.memory.problem, a.memory.reason = err.Error(), reason
+}
