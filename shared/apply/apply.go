@@ -55,6 +55,8 @@ func (k Key) String() string { return k.Kind + " " + k.NamespacedName.String() }
 type Result struct {
 	Key    Key
 	Reason Reason
+	// Field is where a Drifted object was found to differ first.
+	Field string
 }
 
 // Written says whether the API server was asked to write.
@@ -97,7 +99,7 @@ func (a *Applier) one(ctx context.Context, ac runtime.ApplyConfiguration) (Resul
 	}
 	result := Result{Key: key, Reason: Missing}
 	if live != nil {
-		result.Reason, err = a.compare(want, live, hash)
+		result.Reason, result.Field, err = a.compare(want, live, hash)
 		if err != nil {
 			return Result{}, fmt.Errorf("compare %s: %w", key, err)
 		}
@@ -113,19 +115,22 @@ func (a *Applier) one(ctx context.Context, ac runtime.ApplyConfiguration) (Resul
 	return result, nil
 }
 
-// compare says why the live object has to be written, if it has to.
-func (a *Applier) compare(want, live *unstructured.Unstructured, hash string) (Reason, error) {
+// compare says why and where the live object differs, if it does.
+func (a *Applier) compare(want, live *unstructured.Unstructured, hash string) (Reason, string, error) {
 	if live.GetAnnotations()[AnnotationApplied] != hash {
-		return Changed, nil
+		return Changed, "", nil
 	}
 	owned, err := ownedFields(live.GetManagedFields(), a.FieldOwner, want.GetAPIVersion())
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	if owned == nil || !holds(comparable(want), live.Object, owned) {
-		return Drifted, nil
+	if owned == nil {
+		return Drifted, ".metadata.managedFields", nil
 	}
-	return Unchanged, nil
+	if at := drift("", comparable(want), live.Object, owned); at != "" {
+		return Drifted, at, nil
+	}
+	return Unchanged, "", nil
 }
 
 // comparable drops what managedFields never mention.

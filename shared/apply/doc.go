@@ -15,6 +15,11 @@
 // strips managedFields from a kind makes drift invisible: for such a kind every
 // round writes. Never combine the two.
 //
+// One repair is beyond server-side apply: if somebody changes a field by which
+// list elements are told apart (a Service's port number), the element becomes
+// theirs, and the API server refuses the two side by side. Apply returns its
+// error then, and a human has to undo the change.
+//
 // # Pruning
 //
 // Prune deletes objects that a former configuration made and the present one

@@ -3,7 +3,10 @@ package apply
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -31,97 +34,107 @@ func ownedFields(entries []metav1.ManagedFieldsEntry, manager, apiVersion string
 	return nil, nil
 }
 
-// holds says whether live has everything of want, within what is owned.
-func holds(want, live any, owned fields) bool {
+// drift returns the path of the first field of want that live does not have
+// any more or that is no longer owned, or "" if there is none.
+func drift(path string, want, live any, owned fields) string {
 	if isZero(want) && isZero(live) {
 		// The typed form of an object leaves out what is empty.
-		return true
+		return ""
 	}
 	switch want := want.(type) {
 	case map[string]any:
 		liveMap, ok := live.(map[string]any)
 		if !ok {
-			return false
+			return path
 		}
-		for name, value := range want {
-			if !holdsField(name, value, liveMap, owned) {
-				return false
+		for _, name := range slices.Sorted(maps.Keys(want)) {
+			if at := driftField(path+"."+name, name, want[name], liveMap, owned); at != "" {
+				return at
 			}
 		}
-		return true
+		return ""
 	case []any:
 		liveList, ok := live.([]any)
-		return ok && holdsList(want, liveList, owned)
+		if !ok {
+			return path
+		}
+		return driftList(path, want, liveList, owned)
 	default:
-		return sameScalar(want, live)
+		if sameScalar(want, live) {
+			return ""
+		}
+		return path
 	}
 }
 
-func holdsField(name string, want any, live map[string]any, owned fields) bool {
+func driftField(path, name string, want any, live map[string]any, owned fields) string {
+	if _, ok := live[name]; !ok && len(owned) == 0 && (name == "apiVersion" || name == "kind") {
+		// An object inside an object, like a claim template, loses these two on
+		// its way through protobuf.
+		return ""
+	}
 	below, ok := owned["f:"+name]
-	if len(owned) > 0 && !ok {
-		// An empty value leaves no trace where its parent is not owned itself.
-		return isZero(want) && isZero(live[name])
+	if len(owned) > 0 && !ok && !(isZero(want) && isZero(live[name])) {
+		return path
 	}
-	return holds(want, live[name], below)
+	return drift(path, want, live[name], below)
 }
 
-// holdsList compares a list that is owned as a whole, by keys, or as a set.
-func holdsList(want, live []any, owned fields) bool {
-	if len(elements(owned)) == 0 {
-		return holdsAtomic(want, live)
+// driftList compares a list that is owned as a whole, by keys, or as a set.
+// Elements of others in the latter two are theirs; one that this manager owns
+// but no longer wants would have changed the hash.
+func driftList(path string, want, live []any, owned fields) string {
+	own := elements(owned)
+	if len(own) == 0 {
+		return driftAtomic(path, want, live)
 	}
 	for i, value := range want {
-		if !holdsElement(i, value, live, owned) {
-			return false
+		if at := driftElement(fmt.Sprintf("%s[%d]", path, i), i, value, live, own); at != "" {
+			return at
 		}
 	}
-	// An element that is owned but no longer wanted would have changed the hash;
-	// elements of others are theirs.
-	return true
+	return ""
 }
 
-// holdsAtomic compares a list that belongs to one manager: same length, same
+// driftAtomic compares a list that belongs to one manager: same length, same
 // order. The API server may have filled in defaults inside the elements.
-func holdsAtomic(want, live []any) bool {
+func driftAtomic(path string, want, live []any) string {
 	if len(want) != len(live) {
-		return false
+		return path
 	}
 	for i := range want {
-		if !holds(want[i], live[i], nil) {
-			return false
+		if at := drift(fmt.Sprintf("%s[%d]", path, i), want[i], live[i], nil); at != "" {
+			return at
 		}
 	}
-	return true
+	return ""
 }
 
-// holdsElement looks for one element of an associative list or a set.
-func holdsElement(index int, want any, live []any, owned fields) bool {
-	for name, below := range elements(owned) {
-		switch {
-		case strings.HasPrefix(name, "i:"):
-			if name == fmt.Sprintf("i:%d", index) && index < len(live) {
-				return holds(want, live[index], below)
+// driftElement looks for one element of an associative list or a set.
+func driftElement(path string, index int, want any, live []any, owned fields) string {
+	for _, name := range slices.Sorted(maps.Keys(owned)) {
+		kind, text, _ := strings.Cut(name, ":")
+		switch kind {
+		case "i":
+			if text == strconv.Itoa(index) && index < len(live) {
+				return drift(path, want, live[index], owned[name])
 			}
-		case strings.HasPrefix(name, "v:"):
+		case "v":
 			var value any
-			if json.Unmarshal([]byte(name[2:]), &value) == nil && sameScalar(want, value) {
-				return contains(live, value)
+			if json.Unmarshal([]byte(text), &value) == nil && sameScalar(want, value) && contains(live, value) {
+				return ""
 			}
-		case strings.HasPrefix(name, "k:"):
+		case "k":
 			var key map[string]any
-			if json.Unmarshal([]byte(name[2:]), &key) != nil {
+			if json.Unmarshal([]byte(text), &key) != nil || !matches(want, key, true) {
 				continue
 			}
-			if !matches(want, key, true) {
-				continue
-			}
-			if element, ok := find(live, key); ok && holds(want, element, below) {
-				return true
+			if element, ok := find(live, key); ok {
+				return drift(path, want, element, owned[name])
 			}
 		}
 	}
-	return false
+	return path
 }
 
 // elements leaves out what is not about an element.
