@@ -10,6 +10,10 @@ OUT=$ROOT/.out
 # was made from, so that a fresh clone finds it again.
 KAPOK_CACHE=${KAPOK_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/kapok}
 CLUSTER=${CLUSTER:-local}
+# One clock for a script and those that it calls.
+KAPOK_BEGAN=${KAPOK_BEGAN:-$(date +%s)}
+SECONDS=$(($(date +%s) - KAPOK_BEGAN))
+export KAPOK_BEGAN
 export ROOT BIN OUT KAPOK_CACHE CLUSTER
 
 # One set of build settings everywhere: the Go build cache is keyed by them, and a second set compiles everything twice.

@@ -1,9 +1,7 @@
 package artifact
 
 import (
-	"archive/tar"
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,16 +10,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"sort"
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/kapok-operators/kapok/hack/localcluster/internal/image"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
 )
 
@@ -108,55 +101,9 @@ func (m *Maker) Pause(ctx context.Context) (string, error) {
 		if err := m.goBuild(ctx, filepath.Join(m.source, "pause"), binary, "pause", "-s -w"); err != nil {
 			return err
 		}
-		return writePauseImage(binary, filepath.Join(out, "pause.tar"))
+		return image.Write(binary, spec.PauseImage, filepath.Join(out, "pause.tar"))
 	})
 	return filepath.Join(dir, "pause.tar"), err
-}
-
-func writePauseImage(binary, to string) error {
-	program, err := os.ReadFile(binary)
-	if err != nil {
-		return fmt.Errorf("read pause: %w", err)
-	}
-	var layerTar bytes.Buffer
-	w := tar.NewWriter(&layerTar)
-	if err := w.WriteHeader(&tar.Header{Name: "pause", Mode: 0o755, Size: int64(len(program)), Format: tar.FormatPAX}); err != nil {
-		return fmt.Errorf("write layer: %w", err)
-	}
-	if _, err := w.Write(program); err != nil {
-		return fmt.Errorf("write layer: %w", err)
-	}
-	if err := w.Close(); err != nil {
-		return fmt.Errorf("write layer: %w", err)
-	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(layerTar.Bytes())), nil
-	})
-	if err != nil {
-		return fmt.Errorf("make layer: %w", err)
-	}
-	img, err := mutate.AppendLayers(empty.Image, layer)
-	if err != nil {
-		return fmt.Errorf("add layer: %w", err)
-	}
-	config, err := img.ConfigFile()
-	if err != nil {
-		return fmt.Errorf("read image configuration: %w", err)
-	}
-	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", runtime.GOARCH
-	config.Config = v1.Config{Entrypoint: []string{"/pause"}, User: "65535:65535"}
-	if img, err = mutate.ConfigFile(img, config); err != nil {
-		return fmt.Errorf("configure image: %w", err)
-	}
-	tag, err := name.NewTag(spec.PauseImage)
-	if err != nil {
-		return fmt.Errorf("name image: %w", err)
-	}
-	if err := tarball.WriteToFile(to, tag, img); err != nil {
-		return fmt.Errorf("write image: %w", err)
-	}
-	return nil
 }
 
 // goBuild builds the program in the folder, telling from time to time which package is being compiled. The machine's own

@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -162,20 +163,23 @@ func ensureLeaf(dir string, l Leaf) error {
 	return write(certPath, keyPath, der, key)
 }
 
+// ensureKeyPair makes an RSA key: most clusters sign service account tokens with RS256, so that is what programs that
+// verify them must be tried with.
 func ensureKeyPair(dir, name string) error {
 	pubPath, keyPath := filepath.Join(dir, name+".pub"), filepath.Join(dir, name+".key")
 	if present(pubPath, keyPath) {
 		return nil
 	}
-	key, err := newKey()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		return err
+		return fmt.Errorf("make key: %w", err)
 	}
 	public, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
 		return fmt.Errorf("encode public key %s: %w", name, err)
 	}
-	if err := writeKey(keyPath, key); err != nil {
+	private := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	if err := store.WriteFile(keyPath, private, 0o600); err != nil {
 		return err
 	}
 	return store.WriteFile(pubPath, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), 0o644)
