@@ -49,7 +49,7 @@ func (p *planner) othersRolled() bool {
 	}
 	for i := range p.o.Members {
 		m := &p.o.Members[i]
-		if m.Name != p.o.Record.Primary && (m.Pod.Outdated || m.Report.RestartNeeded || m.Report.ConfigError != "") {
+		if m.Name != p.o.Record.Primary && p.o.Wanted(m) && (m.Pod.Outdated || m.Report.RestartNeeded || m.Report.ConfigError != "") {
 			return false
 		}
 	}
