@@ -19,7 +19,12 @@ func Decide(o Observation) Plan {
 	}
 	p.plan.Replicas = p.replicas()
 	p.plan.Endpoints = p.endpoints()
-	switch v := judge(o); v.standing {
+	v := judge(o)
+	if p.forceRising(v) {
+		p.replaceStuck()
+		return p.finish()
+	}
+	switch v.standing {
 	case serving:
 		p.steady()
 	case rising:

@@ -39,6 +39,10 @@ func (p *planner) failover(why string) {
 		p.state(Waiting, why+"; "+obstacle)
 		return
 	}
+	if o.Request.ForcePromote == candidate.Name && p.force(epoch) {
+		// It holds everything, and whoever asks has reason not to wait for the others.
+		return
+	}
 	p.commit(CommitPromote, instance.Record{Epoch: epoch, Primary: candidate.Name, Voters: o.Record.Voters},
 		fmt.Sprintf("%s; of the fenced voters %s, %s holds everything", why, list(names), candidate.Name))
 	if o.Request.Switchover != "" {
@@ -83,6 +87,38 @@ func (p *planner) force(epoch uint64) bool {
 	p.commit(CommitForcePromote, instance.Record{Epoch: epoch, Primary: name, Voters: []string{name}},
 		fmt.Sprintf("%s is promoted by request without a quorum; what only %s held is archived when they come back",
 			name, list(without(p.o.Record.Voters, name))))
+	p.done(RequestForcePromote, "")
+	return true
+}
+
+// forceRising promotes the named instance in place of a primary that cannot be opened because too few voters hold what
+// it holds, or alone if it is named itself (I8).
+func (p *planner) forceRising(v verdict) bool {
+	o := p.o
+	primary := o.Primary()
+	if o.Request.ForcePromote == "" || v.standing != rising && v.standing != overtaken || primary.alive() && primary.Report.Serving ||
+		primary.alive() && p.mayServe(primary) {
+		return false
+	}
+	p.lookSoon()
+	p.state(FailingOver, v.why)
+	epoch := max(o.Record.Epoch+1, o.promised())
+	p.fence(epoch, v.why)
+	p.force(epoch)
+	return true
+}
+
+// forceAlone lets a serving primary go on alone when it is named and too few of its voters are at work for a commit to be
+// acknowledged. It holds everything, so nothing is given up but the copies elsewhere.
+func (p *planner) forceAlone() bool {
+	o := p.o
+	if o.Request.ForcePromote != o.Record.Primary || p.fitVoters(o.Record.Voters) >= WriteQuorum(len(o.Record.Voters)) {
+		p.done(RequestForcePromote, fmt.Sprintf("%s serves, so nothing has to be forced; ask for a switchover instead", o.Record.Primary))
+		return false
+	}
+	p.commit(CommitForcePromote, instance.Record{Epoch: max(o.Record.Epoch+1, o.promised()), Primary: o.Record.Primary,
+		Voters: []string{o.Record.Primary}}, fmt.Sprintf("%s goes on alone by request; it waited for %s",
+		o.Record.Primary, list(without(o.Record.Voters, o.Record.Primary))))
 	p.done(RequestForcePromote, "")
 	return true
 }

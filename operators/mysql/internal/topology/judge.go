@@ -44,6 +44,8 @@ func judge(o Observation) verdict {
 	switch {
 	case r.Blank && !unfounded(o):
 		return verdict{dead, fmt.Sprintf("the volume of the primary %s is empty", m.Name)}
+	case r.Promised > epoch:
+		return verdict{dead, fmt.Sprintf("%s has been fenced", m.Name)}
 	case r.Stalled:
 		return verdict{dead, fmt.Sprintf("%s is connected but its volume or mysqld has not answered for some seconds", m.Name)}
 	case atWork && o.promised() > epoch:
@@ -52,8 +54,6 @@ func judge(o Observation) verdict {
 		return verdict{serving, ""}
 	case atWork:
 		return verdict{rising, fmt.Sprintf("%s is the primary of epoch %d and is not open yet", m.Name, epoch)}
-	case r.Promised > epoch:
-		return verdict{dead, fmt.Sprintf("%s has been fenced", m.Name)}
 	case r.SelfFenced:
 		return verdict{dead, fmt.Sprintf("%s saw neither its operator nor its quorum and fenced itself", m.Name)}
 	case r.Served >= epoch:

@@ -10,6 +10,11 @@ import (
 // rise brings a committed primary up and its replicas to it.
 func (p *planner) rise(why string) {
 	p.lookSoon()
+	if primary := p.o.Primary(); primary.leading(p.o.Record.Epoch) && !p.mayServe(primary) {
+		why = fmt.Sprintf("%s: what it holds has to be on %d of the voters %s first, and is on %s; "+
+			"if the others are lost for good, name it in the annotation force-promote",
+			why, WriteQuorum(len(p.o.Record.Voters)), list(p.o.Record.Voters), list(p.holding(primary, p.o.Record.Voters)))
+	}
 	p.state(FailingOver, why)
 	if !p.everServed() {
 		p.state(Starting, why)
@@ -52,8 +57,8 @@ func (p *planner) steady() {
 
 // maintain takes the next step of whatever is to be changed.
 func (p *planner) maintain() {
-	if p.o.Request.ForcePromote != "" {
-		p.done(RequestForcePromote, fmt.Sprintf("%s serves, so nothing has to be forced; ask for a switchover instead", p.o.Record.Primary))
+	if p.o.Request.ForcePromote != "" && p.forceAlone() {
+		return
 	}
 	if p.o.Record.Change != nil {
 		p.changeVoters()
@@ -107,21 +112,32 @@ func (p *planner) lead(as instance.Role) {
 }
 
 // mayServe holds a new primary closed until what it holds is on a write quorum (I7). While it is closed that set does
-// not grow; once it has served in this epoch, or goes on serving under a renewed one, the question is settled.
+// not grow; once it has served in this epoch, the question is settled. A primary whose epoch is renewed is closed for a
+// moment: it may have written more than it has told, and have been killed since.
 func (p *planner) mayServe(m *Member) bool {
-	return m.Report.Served == p.o.Record.Epoch || m.Report.Serving || m.alive() && p.holders(m, p.o.Record.Voters) >= WriteQuorum(len(p.o.Record.Voters))
+	r, epoch := m.Report, p.o.Record.Epoch
+	if r.Served == epoch {
+		return true
+	}
+	source := r.Role == instance.RolePrimary || r.Role == instance.RoleDrain
+	return m.alive() && (!source || r.Epoch == epoch) && p.holders(m, p.o.Record.Voters) >= WriteQuorum(len(p.o.Record.Voters))
 }
 
 // holders counts the voters that hold everything that the primary holds, itself included.
 func (p *planner) holders(primary *Member, voters []string) int {
-	n := 0
+	return len(p.holding(primary, voters))
+}
+
+// holding names the voters that hold everything that the primary holds, itself included.
+func (p *planner) holding(primary *Member, voters []string) []string {
+	var out []string
 	for _, name := range voters {
 		m := p.o.Member(name)
 		if m == primary || m.alive() && !m.Report.Blank && m.Held.Contains(primary.Held) {
-			n++
+			out = append(out, name)
 		}
 	}
-	return n
+	return out
 }
 
 // acks is how many acknowledgements a commit needs now. While a voter enters, the larger of both quorums counts.
