@@ -270,6 +270,7 @@ func (m *Member) clone(d instance.Directive) bool {
 		return false
 	}
 	m.world.cloning(m, d)
+	m.donor = d.Clone
 	m.role, m.epoch, m.state = instance.RoleClone, d.Epoch, instance.StateCloning
 	return true
 }
@@ -277,10 +278,10 @@ func (m *Member) clone(d instance.Directive) bool {
 // FinishClone completes a CLONE, or fails it when the donor is gone.
 func (m *Member) FinishClone() {
 	w := m.world
-	if m.state != instance.StateCloning || m.Frozen || m.directive == nil || m.directive.Clone == nil {
+	if m.state != instance.StateCloning || m.Frozen {
 		return
 	}
-	duty := m.directive.Clone
+	duty := m.donor
 	s := w.member(duty.Source.Name)
 	if s == nil || !s.running() || s.Volume.uuid != duty.Source.ServerUUID || !w.Linked(m.Ordinal, s.Ordinal) ||
 		!s.Volume.accounts[m.Name].open {

@@ -97,9 +97,10 @@ func (w *World) checkTail(m *Member) {
 	voters := w.Store.Record.Voters
 	need, have := topology.WriteQuorum(len(voters)), 0
 	committed := m.Volume.committed()
+	// What somebody wrote by hand on a fenced instance no report can tell in time.
 	for _, name := range voters {
 		other := w.member(name)
-		if other.Volume != nil && !slices.ContainsFunc(committed, func(id int) bool { return !other.Volume.has[id] }) || w.Store.Gone[name] {
+		if other.Volume != nil && !slices.ContainsFunc(committed, func(id int) bool { return !other.Volume.has[id] && !w.txs[id].errant }) || w.Store.Gone[name] {
 			have++
 		}
 	}

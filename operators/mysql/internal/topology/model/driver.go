@@ -43,22 +43,51 @@ type driver struct {
 
 // mood makes runs differ: how often what happens, out of 1000 steps.
 type mood struct {
-	fault, write, tick, errant, losses, admin, leaders int
-	quick                                              bool
+	fault, write, tick, errant, losses, admin, leaders, operate, talk int
+	// quick: messages and caches are fresh. focus: faults hit the primary and its links more often than the rest.
+	quick, focus bool
+	// wishes are what users ask for, faults what breaks; see admin and fault.
+	wishes []wish
+	faults []fault
+}
+
+// moods draws a mood: most runs have a theme, so that rare combinations come up within a run of bearable length.
+func (d *driver) moods() mood {
+	rng := d.rng
+	m := mood{
+		fault: 5 + rng.IntN(60), write: 20 + rng.IntN(150), tick: 10 + rng.IntN(60), admin: rng.IntN(15),
+		operate: 100 + rng.IntN(150), talk: 250 + rng.IntN(200), quick: rng.IntN(2) == 0, focus: rng.IntN(2) == 0,
+		wishes: allWishes(), faults: allFaults(),
+	}
+	switch rng.IntN(8) {
+	case 0: // Switchovers over bad links, and kills.
+		m.admin, m.wishes = 10+rng.IntN(20), []wish{wishSwitchover}
+		m.faults = []fault{faultLink, faultLink, faultKill, faultHeal, faultKillPrimary, faultHear}
+	case 1: // Growing and shrinking over bad links.
+		m.admin, m.wishes = 10+rng.IntN(20), []wish{wishInstances}
+		m.faults = []fault{faultLink, faultHear, faultHear, faultHeal, faultDisconnect, faultKillPrimary}
+	case 2: // Leaders come and go, and some do not notice.
+		m.leaders = 5 + rng.IntN(30)
+		m.admin, m.wishes = 5+rng.IntN(20), []wish{wishSwitchover, wishInstances}
+		m.faults = []fault{faultLink, faultHear, faultHeal, faultKillPrimary, faultKill}
+	case 3: // Volumes are lost.
+		m.losses = 1 + rng.IntN(5)
+	case 4: // Somebody writes on replicas.
+		m.errant = 1 + rng.IntN(5)
+	case 5: // Kills only, much load.
+		m.write, m.faults = 200, []fault{faultKill, faultKillPrimary, faultPod, faultOutage, faultHeal}
+	case 6: // Everything.
+		m.losses, m.errant, m.leaders = rng.IntN(3), rng.IntN(2), rng.IntN(8)
+	}
+	return m
 }
 
 // Run lets a world run by chance: faults first, then peace, in which it has to become healthy.
 func Run(opts Options) Result {
 	d := &driver{rng: rand.New(rand.NewPCG(opts.Seed, 1))} //nolint:gosec // Chance that can be repeated is what is wanted.
-	d.w = New(1 + d.rng.IntN(5))
+	d.w = New([]int{1, 2, 2, 3, 3, 3, 3, 4, 4, 5}[d.rng.IntN(10)])
 	d.w.Trace = opts.Trace
-	d.mood = mood{
-		fault: 1 + d.rng.IntN(40), write: 20 + d.rng.IntN(150), tick: 20 + d.rng.IntN(100), admin: d.rng.IntN(15),
-		losses: d.rng.IntN(2) * d.rng.IntN(4), leaders: d.rng.IntN(2) * d.rng.IntN(10), quick: d.rng.IntN(2) == 0,
-	}
-	if d.rng.IntN(4) == 0 {
-		d.mood.errant = d.rng.IntN(5)
-	}
+	d.mood = d.moods()
 	res := Result{}
 	if d.rng.IntN(5) > 0 {
 		// Most runs begin with a cluster that stands.
@@ -137,6 +166,11 @@ func (d *driver) user() {
 			m.ApplyError = false
 		}
 	}
+	if o.Plan.State == topology.FailingOver && strings.Contains(o.Plan.Why, "annotation force-promote") {
+		w.note("user: force the promotion of %s", w.Store.Record.Primary)
+		w.Store.Request.ForcePromote = w.Store.Record.Primary
+		d.forced++
+	}
 	if o.Plan.State != topology.Waiting {
 		return
 	}
@@ -177,6 +211,9 @@ func (d *driver) round() {
 	}
 	for _, i := range d.rng.Perm(len(w.Members)) {
 		m := w.Members[i]
+		if !m.Pod {
+			continue
+		}
 		d.steps++
 		for range 4 {
 			d.work(m)
@@ -244,8 +281,8 @@ func (d *driver) step() {
 		{d.mood.write, d.write},
 		{d.mood.tick, func() { w.Tick(time.Duration(10+rng.IntN(490)) * time.Millisecond) }},
 		{30, w.Kubernetes},
-		{150, d.operate},
-		{350, d.talk},
+		{d.mood.operate, d.operate},
+		{d.mood.talk, d.talk},
 	} {
 		if n < c.weight {
 			c.do()
@@ -259,6 +296,14 @@ func (d *driver) step() {
 // any returns one of the members that are in play.
 func (d *driver) any() *Member {
 	return d.w.Members[d.rng.IntN(max(1, min(MaxMembers, max(d.w.Store.Pods, d.w.Store.Instances))))]
+}
+
+// victim returns the member that a fault hits.
+func (d *driver) victim() *Member {
+	if m := d.w.member(d.w.Store.Record.Primary); m != nil && d.mood.focus && d.rng.IntN(2) == 0 {
+		return m
+	}
+	return d.any()
 }
 
 func (d *driver) write() {
@@ -303,7 +348,31 @@ func (d *driver) talk() {
 	}
 }
 
+// flow lets replication go on for a while, more or less.
+func (d *driver) flow(m *Member) {
+	m.StartServer()
+	m.Step()
+	m.Attach()
+	for d.rng.IntN(4) > 0 && m.Fetch() {
+		continue
+	}
+	if d.rng.IntN(4) > 0 {
+		m.Acknowledge()
+	}
+	if d.rng.IntN(2) > 0 {
+		m.Apply(1 + d.rng.IntN(8))
+	}
+}
+
 func (d *driver) mysql() {
+	if d.rng.IntN(2) == 0 {
+		for _, m := range d.w.Members {
+			if m.Pod {
+				d.flow(m)
+			}
+		}
+		return
+	}
 	m := d.any()
 	switch d.rng.IntN(9) {
 	case 0:

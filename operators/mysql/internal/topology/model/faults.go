@@ -6,58 +6,79 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
 )
 
+// fault is a kind of thing that breaks.
+type fault int
+
+// The faults.
+const (
+	faultKill fault = iota
+	faultKillPrimary
+	faultPod
+	faultTerminate
+	faultHear
+	faultLink
+	faultIsolate
+	faultHeal
+	faultFreeze
+	faultOutage
+	faultStall
+	faultApplier
+	faultDisconnect
+)
+
+func allFaults() []fault {
+	return []fault{
+		faultKill, faultKill, faultKillPrimary, faultPod, faultTerminate, faultHear, faultHear, faultLink, faultLink, faultIsolate,
+		faultHeal, faultHeal, faultFreeze, faultOutage, faultStall, faultApplier, faultDisconnect,
+	}
+}
+
 // fault breaks or mends something.
 func (d *driver) fault() {
-	w, rng, m := d.w, d.rng, d.any()
-	switch rng.IntN(14) {
-	case 0, 1:
+	w, rng, m := d.w, d.rng, d.victim()
+	switch d.mood.faults[rng.IntN(len(d.mood.faults))] {
+	case faultKill:
 		m.KillServer("fault")
-	case 2:
+	case faultKillPrimary:
+		if m := w.member(w.Store.Record.Primary); m != nil {
+			m.KillServer("fault")
+		}
+	case faultPod:
 		m.StopPod()
-	case 3:
+	case faultTerminate:
 		m.Terminate()
-	case 4:
-		m.CutOff = !m.CutOff
-		w.note("%s: its operator cannot hear it: %v", m.Name, m.CutOff)
-	case 5:
-		m.Deaf = !m.Deaf
-		w.note("%s: it cannot hear its operator: %v", m.Name, m.Deaf)
-	case 6, 7:
-		other := d.any()
-		if other != m {
+	case faultHear:
+		if rng.IntN(2) == 0 {
+			m.CutOff = !m.CutOff
+			w.note("%s: its operator cannot hear it: %v", m.Name, m.CutOff)
+		} else {
+			m.Deaf = !m.Deaf
+			w.note("%s: it cannot hear its operator: %v", m.Name, m.Deaf)
+		}
+	case faultLink:
+		if other := d.any(); other != m {
 			w.CutMembers(m.Ordinal, other.Ordinal, !w.cut[m.Ordinal][other.Ordinal])
 		}
-	case 8:
+	case faultIsolate:
 		d.isolate(m)
-	case 9, 10:
+	case faultHeal:
 		d.heal()
-	case 11:
+	case faultFreeze:
 		if m.Pod {
 			m.Frozen = !m.Frozen
 			w.note("%s: frozen: %v", m.Name, m.Frozen)
 		}
-	case 12:
-		switch rng.IntN(4) {
-		case 0:
-			d.outage()
-		case 1:
-			m.Stalled = !m.Stalled
-			w.note("%s: its volume is stalled: %v", m.Name, m.Stalled)
-		case 2:
-			m.ApplyError = m.Pod && m.applying && m.Volume != nil && len(m.Volume.relay) > 0 && m.Name != w.Store.Record.Primary
-		default:
-			d.killPrimary()
-		}
-	default:
+	case faultOutage:
+		d.outage()
+	case faultStall:
+		m.Stalled = !m.Stalled
+		w.note("%s: its volume is stalled: %v", m.Name, m.Stalled)
+	case faultApplier:
+		m.ApplyError = m.Pod && m.applying && m.Volume != nil && len(m.Volume.relay) > 0 && m.Name != w.Store.Record.Primary
+	case faultDisconnect:
 		if o := w.Operators; len(o) > 0 {
 			m.Disconnect(o[rng.IntN(len(o))])
 		}
-	}
-}
-
-func (d *driver) killPrimary() {
-	if m := d.w.member(d.w.Store.Record.Primary); m != nil {
-		m.KillServer("fault")
 	}
 }
 
@@ -129,31 +150,47 @@ func (d *driver) leader() {
 	}
 }
 
+// wish is a kind of thing that users ask for.
+type wish int
+
+// The wishes.
+const (
+	wishInstances wish = iota
+	wishSwitchover
+	wishTemplate
+	wishConfig
+	wishManual
+)
+
+func allWishes() []wish {
+	return []wish{wishInstances, wishInstances, wishInstances, wishSwitchover, wishSwitchover, wishSwitchover, wishTemplate, wishConfig, wishManual}
+}
+
 // admin asks for something, as a user would.
 func (d *driver) admin() {
 	w, rng := d.w, d.rng
 	s := &w.Store
-	switch rng.IntN(5) {
-	case 0:
+	switch d.mood.wishes[rng.IntN(len(d.mood.wishes))] {
+	case wishInstances:
 		s.Instances = 1 + rng.IntN(6)
 		if rng.IntN(8) == 0 {
 			s.Instances = MaxMembers
 		}
 		w.note("user: %d instances", s.Instances)
-	case 1:
+	case wishSwitchover:
 		s.Request.Switchover = topology.AnyInstance
 		if rng.IntN(2) == 0 {
 			s.Request.Switchover = d.any().Name
 		}
 		w.note("user: switchover to %s", s.Request.Switchover)
-	case 2:
+	case wishTemplate:
 		s.Template++
 		w.note("user: template %d", s.Template)
-	case 3:
+	case wishConfig:
 		s.Config++
 		w.note("user: configuration %d", s.Config)
-	case 4:
-		if rng.IntN(10) == 0 {
+	case wishManual:
+		if rng.IntN(4) == 0 {
 			s.Manual = !s.Manual
 			w.note("user: manual failover %v", s.Manual)
 		}

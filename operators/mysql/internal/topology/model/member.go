@@ -71,6 +71,8 @@ type server struct {
 	heard                     time.Duration
 	applying                  bool
 	config                    string
+	// donor is whose data it takes over while it clones.
+	donor *instance.CloneDuty
 	// session is the dump that the receiver is attached to.
 	session *dump
 }
