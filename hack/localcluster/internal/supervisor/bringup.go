@@ -278,7 +278,7 @@ func (s *Supervisor) startNode(ctx context.Context, n spec.Node, apiReady <-chan
 	if err := s.waitContainerd(ctx, n, m.box); err != nil {
 		return err
 	}
-	if err := load(ctx, m.box.Pid, s.launch.Artifacts.PauseTar); err != nil {
+	if err := Load(ctx, m.box.Pid, s.launch.Artifacts.PauseTar); err != nil {
 		return fmt.Errorf("load the pause image on %s: %w", n.Name, err)
 	}
 	select {

@@ -111,26 +111,23 @@ func (s *Supervisor) mountVolumes(ctx context.Context, node string, b *box.Box) 
 	return nil
 }
 
-// load imports an image archive into a node's containerd.
-func load(ctx context.Context, pid int, archive string) error {
+// loadTimeout bounds the import of one archive on one node.
+const loadTimeout = 5 * time.Minute
+
+// Load imports an image archive on the node whose first process that is.
+func Load(ctx context.Context, pid int, archive string) error {
 	f, err := os.Open(archive)
 	if err != nil {
 		return fmt.Errorf("open image archive: %w", err)
 	}
 	defer f.Close()
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
 	return Enter(ctx, pid, f, nil, "ctr", "-n", "k8s.io", "images", "import", "-")
 }
 
-// LoadTimeout bounds the import of one archive on one node.
-const LoadTimeout = 5 * time.Minute
-
-// Load imports an image archive on the node whose first process that is.
-func Load(ctx context.Context, pid int, archive string) error { return load(ctx, pid, archive) }
-
 // Enter runs a program in the box whose first process that is. Where out is nil, what the program prints is in the error.
 func Enter(ctx context.Context, pid int, in, out *os.File, args ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, LoadTimeout)
-	defer cancel()
 	enter := []string{"--target", strconv.Itoa(pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--"}
 	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
 	cmd.Env = []string{"PATH=/opt/localcluster/kube:/usr/sbin:/usr/bin:/sbin:/bin"}
