@@ -152,8 +152,10 @@ type run struct {
 	begun   time.Time
 	// tainted: it has been a source; killing it needs no further thought, stopping it does.
 	tainted atomic.Bool
-	// answered: it has answered once.
-	answered atomic.Bool
+	// answered: it has answered once. dying: its sockets are closed, the process may still be there.
+	answered, dying atomic.Bool
+	// watch starts to look out for the closing of its sockets.
+	watch func()
 }
 
 // kill ends the run at once.
@@ -332,7 +334,7 @@ func (a *Agent) advance(ctx context.Context) {
 		a.work(ctx, a.startMysqld)
 	case r != nil && a.restartWanted(r) && !processEnded(r):
 		a.work(ctx, a.restartForConfig(r))
-	case r != nil && !now.Before(a.nextTurn):
+	case r != nil && !r.dying.Load() && !now.Before(a.nextTurn):
 		a.keepUsers(ctx, r)
 		a.turning = true
 		a.work(ctx, a.turn(r))

@@ -156,7 +156,7 @@ func (a *Agent) change(change func(*state.State)) error {
 }
 
 // settleClone ends a replacement once mysqld has come up with the new data.
-func (a *Agent) settleClone(o mysqld.Observation) error {
+func (a *Agent) settleClone(ctx context.Context, r *run, o mysqld.Observation) error {
 	m := &a.memory
 	clone := m.state.Clone
 	if clone == nil || m.clone.busy || !clone.Begun {
@@ -173,6 +173,15 @@ func (a *Agent) settleClone(o mysqld.Observation) error {
 	if !executed.Contains(target) {
 		// The old data, or what is left of them: the directive has it tried again.
 		return nil
+	}
+	if o.Channel != nil && !o.Channel.Receiver && !o.Channel.Applier {
+		// The donor's own channel came along.
+		if err := r.client.ForgetSource(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.client.DropOldBinaryLogs(ctx); err != nil {
+		return err
 	}
 	a.log.Info("Took over the data", "donor", clone.Source, "executed", o.Executed)
 	m.clone = cloneMemory{}

@@ -1,11 +1,19 @@
 package agent_test
 
 import (
+	"context"
 	"database/sql"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/errant"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 )
 
@@ -21,16 +29,14 @@ func (c *cluster) failOver(t *testing.T, voters []*member, acks int) *member {
 	best := voters[0]
 	for i, m := range voters {
 		r := m.await("be fenced", func(r instance.Report) bool { return r.Directive == ids[i] && r.Converged })
+		if r.Receiver.Running || r.Serving {
+			t.Fatalf("%s says that it is fenced and is not: %+v", m.name, r)
+		}
 		if set(t, r.Received).Contains(set(t, best.report().Received)) {
 			best = m
 		}
 	}
-	var rest []*member
-	for _, m := range voters {
-		if m != best {
-			rest = append(rest, m)
-		}
-	}
+	rest := without(voters, best)
 	c.obey(best, c.primary(acks, true, rest...))
 	for _, m := range rest {
 		c.tell(m, c.replica(best, m, true))
@@ -38,32 +44,245 @@ func (c *cluster) failOver(t *testing.T, voters []*member, acks int) *member {
 	return best
 }
 
-func TestFailoverLosesNoAcknowledgedRow(t *testing.T) {
+// without returns all members but one.
+func without(all []*member, one *member) []*member {
+	return slices.DeleteFunc(slices.Clone(all), func(m *member) bool { return m == one })
+}
+
+// TestLifeOfACluster leads three real servers through everything that happens to a cluster, with the test as the operator
+// and clients that write all the time. The steps build on each other.
+func TestLifeOfACluster(t *testing.T) {
 	begun := time.Now()
 	c := bootstrap(t, 3)
-	t.Logf("three members from nothing: %v", time.Since(begun).Round(time.Millisecond))
+	t.Logf("three members from blank volumes: %v", time.Since(begun).Round(time.Millisecond))
 	primary := c.members[0]
 	var target atomic.Pointer[sql.DB]
 	target.Store(c.app(primary))
 	w := write(t, 4, target.Load)
-	w.awaitRows(t, 200)
+	w.awaitRows(t, 50)
 
-	old := primary
-	killed := time.Now()
-	old.kill()
-	down := old.await("report the death", func(r instance.Report) bool { return r.State != instance.StateRunning })
-	t.Logf("death reported after %v (role %q)", time.Since(killed).Round(100*time.Microsecond), down.Role)
-	primary = c.failOver(t, c.members[1:], 1)
-	t.Logf("promoted after %v", time.Since(killed).Round(100*time.Microsecond))
-	target.Store(c.app(primary))
-	first := w.awaitRows(t, 1)
-	t.Logf("first acknowledged write after %v", first.Sub(killed).Round(100*time.Microsecond))
-	w.awaitRows(t, 100)
-
-	// The old primary is back in its place's shape: closed, following nobody, and it holds no office.
-	back := old.await("come back", func(r instance.Report) bool { return r.State == instance.StateRunning })
-	if back.Serving || back.Role == instance.RolePrimary || back.Directive != "" {
-		t.Errorf("the old primary came back with an office: role %q, serving %v", back.Role, back.Serving)
+	step := func(name string, f func(t *testing.T)) {
+		t.Helper()
+		if !t.Run(name, f) {
+			t.FailNow()
+		}
 	}
-	checkRows(t, target.Load(), w.finish())
+	step("a killed primary's death is told at once and another takes over", func(t *testing.T) {
+		old, killed := primary, time.Now()
+		old.kill()
+		old.await("report the death", func(r instance.Report) bool { return r.State != instance.StateRunning })
+		t.Logf("death told after %v", time.Since(killed).Round(100*time.Microsecond))
+		primary = c.failOver(t, without(c.members, old), 1)
+		t.Logf("promoted after %v", time.Since(killed).Round(100*time.Microsecond))
+		target.Store(c.app(primary))
+		t.Logf("first acknowledged write after %v", w.awaitRows(t, 1).Sub(killed).Round(100*time.Microsecond))
+		back := old.await("come back", func(r instance.Report) bool { return r.State == instance.StateRunning })
+		if back.Serving || back.Role == instance.RolePrimary || back.Directive != "" {
+			t.Errorf("the old primary came back with an office: role %q, serving %v", back.Role, back.Serving)
+		}
+	})
+	step("I6 errant transactions are archived before the data are replaced", func(t *testing.T) {
+		old := without(without(c.members, primary), other(c, primary))[0]
+		old.mysql(t, "SET GLOBAL super_read_only=OFF; CREATE TABLE shop_db.errant (note VARCHAR(40)); INSERT INTO shop_db.errant VALUES ('only here')")
+		uuid := old.report().ServerUUID
+		before := old.await("show its errant transactions", func(r instance.Report) bool {
+			return !set(t, r.Executed).Subtract(set(t, primary.report().Executed)).IsEmpty()
+		})
+		errantSet := set(t, before.Executed).Subtract(set(t, primary.report().Executed))
+		r := c.obey(old, c.clone(primary, old, "errant transactions"))
+		if r.Blank || !set(t, r.Executed).Intersect(errantSet).IsEmpty() || r.ServerUUID != uuid {
+			t.Errorf("after the clone: blank %v, executed %s", r.Blank, r.Executed)
+		}
+		checkArchive(t, r.Archives, uuid, "only here")
+		c.obey(old, c.replica(primary, old, false))
+		r = old.await("follow", func(r instance.Report) bool { return r.Receiver.Connected })
+		if r.Acknowledging {
+			t.Error("a member that is told to be silent acknowledges")
+		}
+		c.obey(old, c.replica(primary, old, true))
+		old.await("acknowledge", func(r instance.Report) bool { return r.Receiver.Connected && r.Acknowledging })
+	})
+	step("a switchover under load loses nothing and restarts nobody", func(t *testing.T) {
+		old, next := primary, other(c, primary)
+		starts := old.report().Starts
+		begin := time.Now()
+		drained := c.obey(old, instance.Directive{Role: instance.RoleDrain})
+		if !drained.Drained || drained.Serving || drained.WaitingCommits != 0 {
+			t.Fatalf("drained without being so: %+v", drained)
+		}
+		next.await("hold everything", func(r instance.Report) bool {
+			return set(t, r.Received).Contains(set(t, drained.Executed))
+		})
+		c.epoch++
+		rest := without(c.members, next)
+		c.obey(next, c.primary(1, true, rest...))
+		for _, m := range rest {
+			c.tell(m, c.replica(next, m, true))
+		}
+		target.Store(c.app(next))
+		t.Logf("switched over, first write after %v", w.awaitRows(t, 1).Sub(begin).Round(100*time.Microsecond))
+		primary = next
+		follows := old.await("follow", func(r instance.Report) bool { return r.Role == instance.RoleReplica && r.Receiver.Connected })
+		if follows.Starts != starts {
+			t.Error("a drained primary was restarted to become a replica")
+		}
+	})
+	step("an aborted switchover goes on as before", func(t *testing.T) {
+		c.obey(primary, instance.Directive{Role: instance.RoleDrain})
+		r := c.obey(primary, c.primary(1, true, without(c.members, primary)...))
+		if !r.Serving || r.Drained {
+			t.Errorf("serving %v, drained %v", r.Serving, r.Drained)
+		}
+		w.awaitRows(t, 10)
+	})
+	step("I2 who is not admitted cannot acknowledge", func(t *testing.T) {
+		stays := other(c, primary)
+		out := without(without(c.members, primary), stays)[0]
+		c.obey(primary, c.primary(1, true, stays))
+		r := primary.await("be rid of the member", func(r instance.Report) bool {
+			return slices.Equal(r.Admitted, []string{stays.name}) && slices.Equal(r.Attached, []string{stays.name})
+		})
+		if _, ok := r.Credentials[out.name]; ok {
+			t.Error("a member that is out still has a credential")
+		}
+		out.await("be locked out", func(r instance.Report) bool { return !r.Receiver.Connected && r.Receiver.ErrorNumber != 0 })
+		w.awaitRows(t, 10)
+		c.obey(primary, c.primary(1, true, stays, out))
+		c.obey(out, c.replica(primary, out, true))
+		out.await("be back", func(r instance.Report) bool { return r.Receiver.Connected })
+	})
+	step("configuration is checked, applied and, where it must be, waits for a restart", func(t *testing.T) {
+		replica := other(c, primary)
+		duty := c.replica(primary, replica, true)
+		duty.Config = map[string]string{"max_connections": "77", "innodb_no_such_option": "1"}
+		id := c.tell(replica, duty)
+		r := replica.await("refuse the option", func(r instance.Report) bool { return r.Directive == id && r.ConfigError != "" })
+		if !strings.Contains(r.ConfigError, "innodb_no_such_option") {
+			t.Errorf("the error does not name the option: %q", r.ConfigError)
+		}
+		duty.Config = map[string]string{"max_connections": "77"}
+		id = c.tell(replica, duty)
+		replica.await("take the option", func(r instance.Report) bool {
+			return r.Directive == id && r.ConfigHash == instance.ConfigHash(duty.Config, pool) && r.ConfigError == "" && !r.RestartNeeded
+		})
+		if got := replica.mysql(t, "SELECT @@GLOBAL.max_connections"); got != "77" {
+			t.Errorf("max_connections is %q", got)
+		}
+		duty.Config = map[string]string{"max_connections": "77", "innodb_read_io_threads": "2"}
+		starts := r.Starts
+		c.tell(replica, duty)
+		replica.await("need a restart", func(r instance.Report) bool { return r.RestartNeeded })
+		duty.Restart = true
+		id = c.tell(replica, duty)
+		r = replica.await("run with the option", func(r instance.Report) bool {
+			return r.Directive == id && r.ConfigHash == instance.ConfigHash(duty.Config, pool) && r.Converged && r.Receiver.Connected
+		})
+		if got := replica.mysql(t, "SELECT @@GLOBAL.innodb_read_io_threads"); got != "2" || r.Starts != starts+1 {
+			t.Errorf("innodb_read_io_threads is %q after %d starts", got, r.Starts-starts)
+		}
+	})
+	step("I5 a primary that sees its quorum goes on without an operator, and one that sees neither ends itself", func(t *testing.T) {
+		primary.unlink()
+		time.Sleep(2 * lease)
+		if r := primary.report(); r.SelfFenced || !r.Serving {
+			t.Fatalf("a primary with its quorum gave up: %+v", r)
+		}
+		w.awaitRows(t, 10)
+		c.epoch++
+		for _, m := range without(c.members, primary) {
+			c.obey(m, instance.Directive{Role: instance.RoleStandby})
+		}
+		cut := time.Now()
+		r := primary.await("fence itself", func(r instance.Report) bool { return r.SelfFenced })
+		took := time.Since(cut)
+		t.Logf("fenced itself after %v", took.Round(time.Millisecond))
+		if r.ProblemReason != instance.ProblemIsolated || took > lease+time.Second {
+			t.Errorf("after %v: %s", took, r.ProblemReason)
+		}
+		r = primary.await("come back closed", func(r instance.Report) bool { return r.State == instance.StateRunning })
+		if r.Serving || r.Role != "" {
+			t.Errorf("it came back with an office: %+v", r)
+		}
+	})
+	c.epoch--
+	primary = c.failOver(t, without(c.members, primary), 1)
+	target.Store(c.app(primary))
+	w.awaitRows(t, 10)
+	acked := w.finish()
+	checkRows(t, target.Load(), acked)
+	replica := other(c, primary)
+	replica.await("have everything", func(r instance.Report) bool {
+		return set(t, r.Executed).Contains(set(t, primary.report().Executed))
+	})
+	checkRows(t, open(t, replica, appUser, appPassword, "shop_db"), acked)
+	t.Logf("%d acknowledged rows, all there", len(acked))
+}
+
+// lease is the lease that the tests' directives give.
+const lease = 3 * time.Second
+
+// other returns the first member that follows p.
+func other(c *cluster, p *member) *member {
+	c.t.Helper()
+	for _, m := range without(c.members, p) {
+		if m.report().Role == instance.RoleReplica {
+			return m
+		}
+	}
+	for _, m := range without(c.members, p) {
+		if m.report().Role == instance.RoleStandby {
+			return m
+		}
+	}
+	c.t.Fatal("nobody follows " + p.name)
+	return nil
+}
+
+// mysql runs statements over the socket, as a person inside the container can.
+func (m *member) mysql(t *testing.T, statements string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	client := filepath.Join(filepath.Dir(server(t)), "mysql")
+	out, err := exec.CommandContext(ctx, client, "--no-defaults", "-uroot", "-N", "-B", "-S", filepath.Join(m.runDir, "mysqld.sock"), "-e", statements).CombinedOutput()
+	if err != nil {
+		t.Fatalf("mysql on %s: %v: %s", m.name, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// checkArchive fails unless the newest archive holds what is looked for, raw, decoded and described.
+func checkArchive(t *testing.T, archives []string, uuid, text string) {
+	t.Helper()
+	if len(archives) == 0 {
+		t.Fatal("there is no archive")
+	}
+	folder := archives[len(archives)-1]
+	raw, err := os.ReadFile(filepath.Join(folder, "manifest.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var manifest errant.Manifest
+	if err := json.Unmarshal(raw, &manifest); err != nil {
+		t.Fatal(err)
+	}
+	if manifest.ServerUUID != uuid || manifest.Missing != "" || !manifest.Decoded || len(manifest.Files) == 0 || manifest.Why == "" {
+		t.Errorf("manifest %s", raw)
+	}
+	decoded, err := os.ReadFile(filepath.Join(folder, "transactions.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(decoded), text) {
+		t.Errorf("the decoded transactions do not say %q:\n%s", text, decoded)
+	}
+	for _, file := range manifest.Files {
+		contents, err := errant.Scan(filepath.Join(folder, "raw", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if contents.Set.Intersect(set(t, manifest.GTIDs)).IsEmpty() {
+			t.Errorf("%s holds none of %s", file, manifest.GTIDs)
+		}
+	}
 }

@@ -77,9 +77,13 @@ func (a *Agent) patch(r instance.Report) instance.Report {
 	var full, isolated bool
 	r.Volume, full = a.watch.Fill()
 	r.Refused, r.RefusedWhy, isolated = a.inbox.notes()
-	if a.current.Load() == nil || a.reporter.gone {
+	if run := a.current.Load(); run == nil || run.dying.Load() || a.reporter.gone {
+		cloning := run != nil && r.State == instance.StateCloning
 		r = withoutServer(r)
-		if a.working != nil && !a.stopping {
+		if cloning {
+			r.State = instance.StateCloning
+		}
+		if run == nil && a.working != nil && !a.stopping && !a.reporter.gone {
 			r.State = instance.StateStarting
 		}
 	}

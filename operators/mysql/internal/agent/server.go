@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -76,8 +78,11 @@ func (a *Agent) startMysqld(ctx context.Context) func() {
 		r := &run{number: a.reporter.starts, process: process, client: client, begun: time.Now()}
 		a.current.Store(r)
 		a.log.Info("Started mysqld", "run", r.number, "pid", process.PID())
+		beside, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		r.watch = sync.OnceFunc(func() { go a.awaitEnd(beside, r) })
 		go func() {
 			<-process.Done()
+			cancel()
 			exit, _ := process.Exit()
 			a.exits <- runEnd{run: r, exit: exit}
 		}()
@@ -287,6 +292,7 @@ func (a *Agent) writeStartFiles() (string, error) {
 
 // greet is done once when a run has given its first answer.
 func (a *Agent) greet(r *run) {
+	r.watch()
 	// It holds a password.
 	_ = os.Remove(a.paths.init)
 	authority, err := os.ReadFile(filepath.Join(a.paths.data, "ca.pem"))
@@ -294,6 +300,28 @@ func (a *Agent) greet(r *run) {
 		a.memory.authority = strings.Trim(string(authority), "\x00 \r\n") + "\n"
 	}
 	a.log.Info("mysqld answers", "run", r.number, "after", time.Since(r.begun).Round(time.Millisecond).String())
+}
+
+// awaitEnd reports the end of mysqld when its sockets close. The kernel may need a good part of a second more to take a
+// large process down, and a failover does not have to wait for that.
+func (a *Agent) awaitEnd(ctx context.Context, r *run) {
+	for ctx.Err() == nil && !processEnded(r) {
+		r.client.AwaitEnd(ctx)
+		conn, err := net.DialTimeout("unix", a.paths.socket, time.Second)
+		switch {
+		case err == nil:
+			// Somebody ended the session; mysqld is there.
+			_ = conn.Close()
+			select {
+			case <-ctx.Done():
+			case <-time.After(lively):
+			}
+		case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist):
+			r.dying.Store(true)
+			a.poke()
+			return
+		}
+	}
 }
 
 // mayStop says whether mysqld may be stopped for good.

@@ -45,7 +45,7 @@ func (a *Agent) turn(r *run) func(context.Context) func() {
 			changed = true
 			a.greet(r)
 		}
-		if err := a.settleClone(before); err != nil {
+		if err := a.settleClone(ctx, r, before); err != nil {
 			return func() { a.fail(instance.ProblemCloneFailed, err); a.nextTurn = time.Now().Add(calm) }
 		}
 		if err := a.adoptConfig(ctx, r.client, before); err != nil {

@@ -59,27 +59,26 @@ func (c *Client) StartApplier(ctx context.Context) error {
 }
 
 // StopApplier ends the applying half. A half-received transaction would make STOP REPLICA wait for a minute, so the
-// coordinator is killed first and only stopped once it is gone.
+// coordinator is killed first, again and again since it may not listen at once, and only stopped once it is gone.
 func (c *Client) StopApplier(ctx context.Context, coordinator uint64) error {
-	ctx, cancel := context.WithTimeout(ctx, stop)
-	defer cancel()
 	if coordinator != 0 {
-		err := c.kill(ctx, coordinator)
-		if err != nil && Code(err) != CodeNoSuchThread {
-			return fmt.Errorf("end the applier: %w", err)
-		}
-		if err := c.awaitGone(ctx, coordinator); err != nil {
+		if err := c.endThread(ctx, coordinator); err != nil {
 			return fmt.Errorf("end the applier: %w", err)
 		}
 	}
 	return c.exec(ctx, stop, "stop the applier", "STOP REPLICA SQL_THREAD")
 }
 
-// awaitGone polls until a thread is no longer there.
-func (c *Client) awaitGone(ctx context.Context, id uint64) error {
+// endThread kills a thread until it is gone.
+func (c *Client) endThread(ctx context.Context, id uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, stop)
+	defer cancel()
 	ticker := time.NewTicker(2 * time.Millisecond)
 	defer ticker.Stop()
 	for {
+		if err := c.Kill(ctx, id); err != nil {
+			return err
+		}
 		var n int
 		err := c.db.QueryRowContext(ctx, `SELECT COUNT(*) FROM performance_schema.threads WHERE PROCESSLIST_ID = ?`, id).Scan(&n)
 		if err != nil {
@@ -96,14 +95,10 @@ func (c *Client) awaitGone(ctx context.Context, id uint64) error {
 	}
 }
 
-// kill ends one session.
-func (c *Client) kill(ctx context.Context, id uint64) error {
-	return c.exec(ctx, quick, "end session "+strconv.FormatUint(id, 10), "KILL "+strconv.FormatUint(id, 10))
-}
-
 // Kill ends a session; one that is gone already is no error.
 func (c *Client) Kill(ctx context.Context, id uint64) error {
-	if err := c.kill(ctx, id); err != nil && Code(err) != CodeNoSuchThread {
+	text := strconv.FormatUint(id, 10)
+	if err := c.exec(ctx, quick, "end session "+text, "KILL "+text); err != nil && Code(err) != CodeNoSuchThread {
 		return err
 	}
 	return nil
@@ -187,4 +182,35 @@ func (c *Client) Clone(ctx context.Context, s Source) error {
 // FlushBinaryLogs ends the current binary log file, so that no file is written to that an archive links.
 func (c *Client) FlushBinaryLogs(ctx context.Context) error {
 	return c.exec(ctx, stop, "flush the binary logs", "FLUSH BINARY LOGS")
+}
+
+// DropOldBinaryLogs removes all binary logs but the current one. After a clone, the older ones hold what the replaced data
+// were made of, which nobody may fetch any more.
+func (c *Client) DropOldBinaryLogs(ctx context.Context) error {
+	if err := c.FlushBinaryLogs(ctx); err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	rows, err := c.db.QueryContext(limited, "SHOW BINARY LOGS")
+	if err != nil {
+		return fmt.Errorf("list the binary logs: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	name := ""
+	for rows.Next() {
+		var size, encrypted string
+		if err := rows.Scan(&name, &size, &encrypted); err != nil {
+			return fmt.Errorf("list the binary logs: %w", err)
+		}
+	}
+	if err := rows.Err(); err != nil || name == "" {
+		return fmt.Errorf("list the binary logs: %w", err)
+	}
+	return c.exec(ctx, stop, "drop the old binary logs", "PURGE BINARY LOGS TO "+Quote(name))
+}
+
+// AwaitEnd blocks until mysqld ends or closes the session, and returns then.
+func (c *Client) AwaitEnd(ctx context.Context) {
+	_, _ = c.db.ExecContext(ctx, "DO SLEEP(31536000)")
 }

@@ -150,7 +150,7 @@ func InitFile(w io.Writer, password string, peers []string, first bool, socketUs
 	}
 	switch {
 	case first && socketUser != "":
-		lines = append(lines, "ALTER USER IF EXISTS 'root'@'localhost' IDENTIFIED WITH auth_socket AS "+Quote(socketUser))
+		lines = append(lines, "ALTER USER IF EXISTS 'root'@'localhost' IDENTIFIED WITH auth_socket AS "+Quote(socketUser)+" ACCOUNT UNLOCK")
 	case first:
 		lines = append(lines, "ALTER USER IF EXISTS 'root'@'localhost' ACCOUNT LOCK")
 	}
