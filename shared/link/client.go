@@ -22,6 +22,7 @@ const (
 	DefaultEchoTimeout       = 2500 * time.Millisecond
 	DefaultConnectTimeout    = 5 * time.Second
 	DefaultResolveInterval   = 2 * time.Second
+	DefaultTokenInterval     = 10 * time.Second
 	DefaultMinBackoff        = 100 * time.Millisecond
 	DefaultMaxBackoff        = 3 * time.Second
 )
@@ -40,7 +41,8 @@ type ClientOptions struct {
 	// CAFile holds the PEM bundle of trusted authorities. It is read at every
 	// dial, as it changes when operator replicas come and go. Required.
 	CAFile string
-	// TokenFile holds the projected token. It is read at every dial. Required.
+	// TokenFile holds the projected token. It is read at every dial, and sent
+	// over standing links when it has changed. Required.
 	TokenFile string
 	// Name says which agent this is, for the operator's logs.
 	Name string
@@ -64,6 +66,8 @@ type ClientOptions struct {
 	ConnectTimeout time.Duration
 	// ResolveInterval is the time between two resolutions of Target.
 	ResolveInterval time.Duration
+	// TokenInterval is the time between two looks at TokenFile.
+	TokenInterval time.Duration
 	// MinBackoff and MaxBackoff bound the jittered wait between attempts.
 	MinBackoff, MaxBackoff time.Duration
 
@@ -137,6 +141,7 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	opts.EchoTimeout = cmp.Or(opts.EchoTimeout, max(DefaultEchoTimeout, 5*opts.HeartbeatInterval))
 	opts.ConnectTimeout = cmp.Or(opts.ConnectTimeout, DefaultConnectTimeout)
 	opts.ResolveInterval = cmp.Or(opts.ResolveInterval, DefaultResolveInterval)
+	opts.TokenInterval = cmp.Or(opts.TokenInterval, DefaultTokenInterval)
 	opts.MinBackoff = cmp.Or(opts.MinBackoff, DefaultMinBackoff)
 	opts.MaxBackoff = cmp.Or(opts.MaxBackoff, DefaultMaxBackoff)
 	if opts.Resolve == nil {

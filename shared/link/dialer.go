@@ -77,18 +77,17 @@ func (d *dialer) mayContinue(err error) bool {
 // was up in between; its error is never nil.
 func (d *dialer) attempt(ctx context.Context, address string) (bool, error) {
 	opts := &d.client.opts
-	token, err := os.ReadFile(opts.TokenFile)
+	token, err := d.client.token()
 	if err != nil {
-		return false, fmt.Errorf("read the token: %w", err)
+		return false, err
 	}
-	token = bytes.TrimSpace(token)
 	config, err := d.client.tlsConfig()
 	if err != nil {
 		return false, err
 	}
 	conn, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(credentials.NewTLS(config)),
-		grpc.WithPerRPCCredentials(bearer{token: string(token)}),
+		grpc.WithPerRPCCredentials(bearer{token: token}),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			return opts.Dial(ctx, address)
 		}),
@@ -121,7 +120,7 @@ func (d *dialer) attempt(ctx context.Context, address string) (bool, error) {
 	if err != nil {
 		return false, attemptError(ctx, err)
 	}
-	return d.serve(ctx, cancel, late, clientTransport{stream})
+	return d.serve(ctx, cancel, late, token, clientTransport{stream})
 }
 
 // attemptError prefers the reason for which this side gave up.
@@ -133,7 +132,7 @@ func attemptError(ctx context.Context, err error) error {
 }
 
 // serve runs an open stream to its end.
-func (d *dialer) serve(ctx context.Context, cancel context.CancelCauseFunc, late *time.Timer, t transport) (bool, error) {
+func (d *dialer) serve(ctx context.Context, cancel context.CancelCauseFunc, late *time.Timer, token string, t transport) (bool, error) {
 	out := newOutbox()
 	hello, err := helloEnvelope(Hello{Protocol: ProtocolVersion, Name: d.client.opts.Name, Incarnation: d.client.incarnation})
 	if err != nil {
@@ -169,6 +168,7 @@ func (d *dialer) serve(ctx context.Context, cancel context.CancelCauseFunc, late
 	})
 	defer echo.Stop()
 	running.Go(func() { d.beat(ctx, out) })
+	running.Go(func() { d.renew(ctx, token, out) })
 	for {
 		env, err := t.Recv()
 		if err != nil {
@@ -217,6 +217,26 @@ func (d *dialer) beat(ctx context.Context, out *outbox) {
 	}
 }
 
+// renew sends the token again whenever it was renewed, so that a stream need not
+// end with the token that it began with.
+func (d *dialer) renew(ctx context.Context, sent string, out *outbox) {
+	ticker := time.NewTicker(d.client.opts.TokenInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		// A token that cannot be read now may be readable next time; if not, the
+		// next dial says so.
+		if token, err := d.client.token(); err == nil && token != sent {
+			sent = token
+			out.put(slotToken, &Envelope{Kind: KindToken, Text: token})
+		}
+	}
+}
+
 func (d *dialer) echoed(env *Envelope) {
 	c := d.client
 	c.mu.Lock()
@@ -249,6 +269,14 @@ func (d *dialer) deliver(ctx context.Context, inbox, out *outbox) {
 		case <-inbox.wake:
 		}
 	}
+}
+
+func (c *Client) token() (string, error) {
+	raw, err := os.ReadFile(c.opts.TokenFile)
+	if err != nil {
+		return "", fmt.Errorf("read the token: %w", err)
+	}
+	return string(bytes.TrimSpace(raw)), nil
 }
 
 // tlsConfig trusts the authorities in the file and those learned over links.

@@ -32,6 +32,9 @@ const (
 	// KindAck is sent by the agent for the directive with the same ID; a
 	// non-empty Text is a refusal and says why.
 	KindAck Kind = "ack"
+	// KindToken is sent by the agent when its token was renewed; Text is the new
+	// one, which lengthens the life of the stream.
+	KindToken Kind = "token"
 	// KindTrust is sent by the server; Text is a PEM bundle of authorities that
 	// the agent may trust from now on.
 	KindTrust Kind = "trust"
@@ -47,7 +50,7 @@ type Envelope struct {
 	// Sent is the heartbeat's origin in the agent's own monotonic clock,
 	// echoed unchanged. It means nothing to the server.
 	Sent int64 `json:"sent,omitempty"`
-	// Text is a PEM bundle or a refusal.
+	// Text is a PEM bundle, a token or a refusal.
 	Text string `json:"text,omitempty"`
 	// Payload is opaque to the link.
 	Payload json.RawMessage `json:"payload,omitempty"`

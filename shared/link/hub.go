@@ -114,6 +114,7 @@ type session struct {
 	out     *outbox
 	cancel  context.CancelCauseFunc
 	silence *time.Timer
+	expiry  *time.Timer
 	// last is the payload of the newest directive, unless it was refused.
 	last json.RawMessage
 }
@@ -241,6 +242,11 @@ func (h *Hub) authenticate(ctx context.Context) (Identity, error) {
 	if err != nil {
 		return Identity{}, status.Error(codes.Unauthenticated, err.Error())
 	}
+	return h.verify(ctx, token)
+}
+
+// verify proves a token and asks the operator about the pod behind it.
+func (h *Hub) verify(ctx context.Context, token string) (Identity, error) {
 	id, err := h.opts.Verifier.Verify(ctx, token)
 	switch {
 	case errors.Is(err, ErrUntrusted):
@@ -260,12 +266,9 @@ func (h *Hub) authenticate(ctx context.Context) (Identity, error) {
 func (h *Hub) serve(parent context.Context, id Identity, t transport) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
-	if !id.Expiry.IsZero() {
-		expiry := time.AfterFunc(time.Until(id.Expiry), func() { cancel(errExpired) })
-		defer expiry.Stop()
-	}
-
 	s := &session{key: id.Key(), out: newOutbox(), cancel: cancel}
+	s.expiry = time.AfterFunc(time.Until(id.Expiry), func() { cancel(errExpired) })
+	defer s.expiry.Stop()
 	go h.read(ctx, id, s, t)
 	sent := make(chan struct{})
 	go func() {
@@ -318,7 +321,32 @@ func (h *Hub) read(ctx context.Context, id Identity, s *session, t transport) {
 			s.cancel(fmt.Errorf("receive: %w", err))
 			return
 		}
+		if env.Kind == KindToken {
+			h.renew(ctx, s, env.Text)
+			continue
+		}
 		h.handle(s, env)
+	}
+}
+
+// renew lengthens the life of a stream by a fresh token of the same pod. What
+// cannot be proven now changes nothing: the old token's end still stands, and
+// the agent dials again then.
+func (h *Hub) renew(ctx context.Context, s *session, token string) {
+	// Heartbeats must not wait for the API server.
+	ctx, cancel := context.WithTimeout(ctx, h.opts.HeartbeatTimeout/4)
+	defer cancel()
+	id, err := h.verify(ctx, token)
+	if err == nil && id.Key() != s.key {
+		err = fmt.Errorf("it is the token of %s", id.Key())
+	}
+	if err != nil {
+		h.opts.Logger.Info("Refused a renewed token", "peer", s.key.String(), "reason", err.Error())
+		return
+	}
+	// A timer that has fired already has ended the stream for good.
+	if s.expiry.Stop() {
+		s.expiry.Reset(time.Until(id.Expiry))
 	}
 }
 

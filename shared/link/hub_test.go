@@ -123,7 +123,7 @@ func (c *changes) take() int {
 }
 
 func identity(pod, uid string) Identity {
-	return Identity{Namespace: "shop", ServiceAccount: "agent", Pod: pod, PodUID: uid}
+	return Identity{Namespace: "shop", ServiceAccount: "agent", Pod: pod, PodUID: uid, Expiry: time.Now().Add(24 * time.Hour)}
 }
 
 func mustGet(t *testing.T, h *Hub, pod string) Peer {
@@ -387,6 +387,62 @@ func TestHubEndsTheStreamWithTheToken(t *testing.T) {
 			t.Errorf("the stream ended after %s with %v, want an hour and unauthenticated", lived, err)
 		}
 	})
+}
+
+// verifierFunc makes a function a Verifier.
+type verifierFunc func(token string) (Identity, error)
+
+func (f verifierFunc) Verify(_ context.Context, token string) (Identity, error) { return f(token) }
+
+func TestHubTakesAFreshTokenOfTheSamePodOnly(t *testing.T) {
+	for name, test := range map[string]struct {
+		token string
+		lived time.Duration
+	}{
+		"a fresh token":           {"fresh", 30*time.Minute + time.Hour},
+		"another pod's token":     {"other", time.Hour},
+		"a token that is no good": {"bad", time.Hour},
+		"a deleted pod's token":   {"deleted", time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				deleted := false
+				h := NewHub(HubOptions{
+					HeartbeatTimeout: 24 * time.Hour,
+					Verifier: verifierFunc(func(token string) (Identity, error) {
+						id := identity("shop-0", "u0")
+						id.Expiry = time.Now().Add(time.Hour)
+						switch token {
+						case "bad":
+							return Identity{}, ErrUntrusted
+						case "other":
+							id.Pod = "shop-1"
+						}
+						return id, nil
+					}),
+					Authorize: func(Identity) error {
+						if deleted {
+							return errors.New("the pod is being deleted")
+						}
+						return nil
+					},
+				})
+				id := identity("shop-0", "u0")
+				id.Expiry = time.Now().Add(time.Hour)
+				start := time.Now()
+				p := join(t, h, id)
+				time.Sleep(30 * time.Minute)
+				deleted = test.token == "deleted"
+				p.say(&Envelope{Kind: KindToken, Text: test.token})
+				if err := <-p.ended; status.Code(err) != codes.Unauthenticated {
+					t.Errorf("ended with %v", err)
+				}
+				if lived := time.Since(start); lived != test.lived {
+					t.Errorf("the stream lived %s, want %s", lived, test.lived)
+				}
+			})
+		})
+	}
 }
 
 func TestHubForgets(t *testing.T) {

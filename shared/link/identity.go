@@ -16,8 +16,8 @@ type Identity struct {
 	ServiceAccount string
 	Pod            string
 	PodUID         string
-	// Expiry is when the token ends; the stream is closed then and the agent
-	// dials again with a fresh token.
+	// Expiry is when the token ends. The stream is closed then, unless the agent
+	// has sent a fresh token over it before.
 	Expiry time.Time
 }
 

@@ -153,14 +153,19 @@ func (v *JWKSVerifier) identity(std jwt.Claims, pod podClaims, issuer string) (I
 func (v *JWKSVerifier) key(ctx context.Context, id string) (jose.JSONWebKey, string, error) {
 	key, issuer, fresh := v.lookup(id)
 	if key != nil {
-		if !fresh {
+		if !fresh && v.fetch.TryLock() {
 			// Nobody waits for this: an agent must get in while the API server
-			// is away.
-			go func() { _ = v.refresh(context.WithoutCancel(ctx), id) }()
+			// is away. A failure shows when a new key is needed.
+			go func() {
+				defer v.fetch.Unlock()
+				_ = v.refresh(context.WithoutCancel(ctx), id)
+			}()
 		}
 		return *key, issuer, nil
 	}
+	v.fetch.Lock()
 	fetchErr := v.refresh(ctx, id)
+	v.fetch.Unlock()
 	if key, issuer, _ = v.lookup(id); key != nil {
 		return *key, issuer, nil
 	}
@@ -182,10 +187,9 @@ func (v *JWKSVerifier) lookup(id string) (*jose.JSONWebKey, string, bool) {
 	return nil, "", fresh
 }
 
-// refresh reads the keys unless that was done, or tried, just before.
+// refresh reads the keys unless that was done, or tried, just before. The caller
+// holds fetch.
 func (v *JWKSVerifier) refresh(ctx context.Context, id string) error {
-	v.fetch.Lock()
-	defer v.fetch.Unlock()
 	if key, _, fresh := v.lookup(id); key != nil && fresh {
 		return nil
 	}

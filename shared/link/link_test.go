@@ -308,6 +308,25 @@ func TestAgentDialsAgainWithAFreshToken(t *testing.T) {
 	})
 }
 
+func TestStreamOutlivesItsFirstToken(t *testing.T) {
+	i := newIssuer(t)
+	a := newAuthority(t, nil, "op-0")
+	r := startReplica(t, "127.0.0.1:0", HubOptions{Verifier: i.verifier(t, nil)}, a)
+	short := i.claims("shop-0", "u0")
+	end := time.Now().Add(4 * time.Second)
+	short["exp"] = end.Unix()
+	s := startClient(t, i.sign(t, short), caPEM(t, a), ClientOptions{
+		Addresses: []string{r.address}, TokenInterval: 50 * time.Millisecond,
+	})
+	eventually(t, "the agent connects", s.connected(1))
+	first, _ := r.hub.Get("shop", "shop-0")
+	writeFile(t, s.tokenFile, []byte(i.sign(t, i.claims("shop-0", "u0"))))
+	time.Sleep(time.Until(end) + 500*time.Millisecond)
+	if p, _ := r.hub.Get("shop", "shop-0"); !p.Connected || !p.ConnectedAt.Equal(first.ConnectedAt) {
+		t.Errorf("the stream ended with its first token: %+v", p)
+	}
+}
+
 func TestAgentFollowsTheNames(t *testing.T) {
 	i := newIssuer(t)
 	a := newAuthority(t, nil, "op")

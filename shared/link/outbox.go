@@ -13,6 +13,7 @@ type slot int
 // The slots in the order in which they are sent.
 const (
 	slotHello slot = iota
+	slotToken
 	slotTrust
 	slotDirective
 	slotAck
