@@ -25,6 +25,9 @@ const (
 type Record struct {
 	// Epoch counts primaries; it only grows. 0 means that nothing was ever committed.
 	Epoch uint64 `json:"epoch"`
+	// Term is the newest leadership term that has taken the record over. A leader does so before it tells anybody
+	// anything, so that what an earlier one still wants to commit fails (I11). 0 means that the store keeps no term.
+	Term uint64 `json:"term,omitempty"`
 	// Primary is the instance that may be writable in this epoch.
 	Primary string `json:"primary,omitempty"`
 	// Voters are the instances whose acknowledgement counts, the primary among them, sorted.

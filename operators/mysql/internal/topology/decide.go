@@ -8,7 +8,27 @@ import (
 )
 
 // Decide returns what to do about what is observed. It is deterministic and changes nothing in its argument.
+//
+// A new leader first puts its term into the record. Else an earlier leader that has not noticed could commit a step whose
+// condition it saw fulfilled, while the new one, which read the record before that step was begun, tells the instances
+// something else (I11).
 func Decide(o Observation) Plan {
+	plan := decide(o)
+	switch {
+	case o.Record.Term > o.Term:
+		plan.Commit, plan.Directives, plan.Delete, plan.Done = nil, nil, nil, nil
+		plan.State, plan.Why = Waiting, fmt.Sprintf("the operator of term %d has taken over from this one of term %d", o.Record.Term, o.Term)
+	case o.Record.Term > 0 && o.Record.Term < o.Term:
+		plan.Directives, plan.Delete, plan.Done = nil, nil, nil
+		to := o.Record
+		to.Term, to.Voters = o.Term, slices.Clone(to.Voters)
+		plan.Commit = &Commit{From: o.Record, To: to, Kind: CommitTakeOver,
+			Why: fmt.Sprintf("the operator of term %d leads from now on", o.Term)}
+	}
+	return plan
+}
+
+func decide(o Observation) Plan {
 	p := &planner{o: o, roles: map[string]role{}}
 	p.plan.LookAgain = routine
 	p.plan.Replicas = o.Spec.Instances
@@ -72,7 +92,7 @@ func (p *planner) lookSoon() { p.plan.LookAgain = soon }
 // commit makes the plan a commit and nothing that would need the new record. Records share nothing with the
 // observation.
 func (p *planner) commit(kind CommitKind, to instance.Record, why string) {
-	to.Voters = slices.Clone(to.Voters)
+	to.Term, to.Voters = p.o.Term, slices.Clone(to.Voters)
 	p.plan.Commit = &Commit{From: p.o.Record, To: to, Kind: kind, Why: why}
 }
 

@@ -69,6 +69,7 @@ const (
 	CommitPromote         CommitKind = "Promote"
 	CommitForcePromote    CommitKind = "ForcePromote"
 	CommitRenew           CommitKind = "RenewEpoch"
+	CommitTakeOver        CommitKind = "TakeOver"
 	CommitHandover        CommitKind = "BeginSwitchover"
 	CommitSwitchover      CommitKind = "Switchover"
 	CommitHandoverGivenUp CommitKind = "GiveUpSwitchover"

@@ -6,7 +6,7 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 )
 
-// sameRecord compares two records by value; an empty list and none are the same.
+// sameRecord compares what two records say, whoever said it; an empty list and none are the same.
 func sameRecord(a, b instance.Record) bool {
 	return a.Epoch == b.Epoch && a.Primary == b.Primary && slices.Equal(a.Voters, b.Voters) &&
 		same(a.Change, b.Change) && same(a.Handover, b.Handover)

@@ -3,6 +3,8 @@ package model
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,7 +40,8 @@ type driver struct {
 	mood  mood
 	steps int
 	// forced counts the promotions that the user had to force.
-	forced int
+	forced     int
+	forceTheme int
 }
 
 // mood makes runs differ: how often what happens, out of 1000 steps.
@@ -51,6 +54,13 @@ type mood struct {
 	faults []fault
 }
 
+func (d *driver) theme() int {
+	if t := d.forceTheme; t > 0 {
+		return t
+	}
+	return d.rng.IntN(8)
+}
+
 // moods draws a mood: most runs have a theme, so that rare combinations come up within a run of bearable length.
 func (d *driver) moods() mood {
 	rng := d.rng
@@ -59,7 +69,7 @@ func (d *driver) moods() mood {
 		operate: 100 + rng.IntN(150), talk: 250 + rng.IntN(200), quick: rng.IntN(2) == 0, focus: rng.IntN(2) == 0,
 		wishes: allWishes(), faults: allFaults(),
 	}
-	switch rng.IntN(8) {
+	switch d.theme() {
 	case 0: // Switchovers over bad links, and kills.
 		m.admin, m.wishes = 10+rng.IntN(20), []wish{wishSwitchover}
 		m.faults = []fault{faultLink, faultLink, faultKill, faultHeal, faultKillPrimary, faultHear}
@@ -67,7 +77,7 @@ func (d *driver) moods() mood {
 		m.admin, m.wishes = 10+rng.IntN(20), []wish{wishInstances}
 		m.faults = []fault{faultLink, faultHear, faultHear, faultHeal, faultDisconnect, faultKillPrimary}
 	case 2: // Leaders come and go, and some do not notice.
-		m.leaders = 5 + rng.IntN(30)
+		m.leaders, m.operate = 5+rng.IntN(30), 250
 		m.admin, m.wishes = 5+rng.IntN(20), []wish{wishSwitchover, wishInstances}
 		m.faults = []fault{faultLink, faultHear, faultHeal, faultKillPrimary, faultKill}
 	case 3: // Volumes are lost.
@@ -87,6 +97,9 @@ func Run(opts Options) Result {
 	d := &driver{rng: rand.New(rand.NewPCG(opts.Seed, 1))} //nolint:gosec // Chance that can be repeated is what is wanted.
 	d.w = New([]int{1, 2, 2, 3, 3, 3, 3, 4, 4, 5}[d.rng.IntN(10)])
 	d.w.Trace = opts.Trace
+	if v, err := strconv.Atoi(os.Getenv("THEME")); err == nil {
+		d.forceTheme = v
+	}
 	d.mood = d.moods()
 	res := Result{}
 	if d.rng.IntN(5) > 0 {
@@ -319,7 +332,12 @@ func (d *driver) operate() {
 		return
 	}
 	o := d.w.Operators[d.rng.IntN(len(d.w.Operators))]
-	if d.mood.quick || d.rng.IntN(2) == 0 {
+	// A leader that was deposed, or is about to be, sees old records for longer than others.
+	lazy := 2
+	if len(d.w.Operators) > 1 {
+		lazy = 12
+	}
+	if d.mood.quick && len(d.w.Operators) == 1 || d.rng.IntN(lazy) == 0 {
 		o.Refresh()
 	}
 	o.Decide()
