@@ -178,28 +178,44 @@ func (p *planner) endpoints() Endpoints {
 // begin handles a cluster without a record: new, or one whose custom resource was made again over kept volumes.
 func (p *planner) begin() {
 	p.lookSoon()
-	var newest *Member
+	var newest, foreign *Member
+	waiting := false
 	for i := range p.o.Members {
 		m := &p.o.Members[i]
+		if m.OldVolume {
+			p.plan.Replicas = max(p.plan.Replicas, m.Ordinal+1)
+		}
 		if m.Report == nil || !m.Connected {
 			// An unseen old volume may hold the only copy of something (I9): neither found nor adopt without it.
 			if m.OldVolume && p.o.Request.ForcePromote == "" {
 				p.state(Waiting, fmt.Sprintf("%s has a volume from before this cluster and has not reported yet; "+
 					"if it is lost for good, name another instance in the annotation force-promote", m.Name))
-				return
+				waiting = true
 			}
 			continue
 		}
-		if m.Report.Record.Epoch > 0 && (newest == nil || m.Report.Record.Epoch > newest.Report.Record.Epoch) {
+		switch {
+		case m.Report.Record.Epoch > 0 && (newest == nil || remembersMore(m, newest)):
 			newest = m
+		case m.Report.Record.Epoch == 0 && m.alive() && !m.Report.Blank && foreign == nil:
+			foreign = m
 		}
 	}
+	if waiting {
+		return
+	}
 	if newest != nil {
+		newest = p.successor(newest)
 		to := newest.Report.Record
 		to.Change, to.Handover = nil, nil
 		p.commit(CommitAdopt, to, fmt.Sprintf("the volume of %s remembers epoch %d of this cluster with primary %s",
 			newest.Name, to.Epoch, to.Primary))
 		p.state(Waiting, p.plan.Commit.Why)
+		return
+	}
+	if foreign != nil {
+		p.state(Waiting, fmt.Sprintf("the volume of %s holds data but no record of a cluster; it is not touched: "+
+			"empty the volume or restore into a new cluster", foreign.Name))
 		return
 	}
 	if len(p.o.Members) == 0 {
@@ -211,14 +227,41 @@ func (p *planner) begin() {
 		p.state(Starting, fmt.Sprintf("waiting for %s to initialise its data", first.Name))
 		return
 	}
-	if !first.Report.Blank {
-		p.state(Waiting, fmt.Sprintf("the volume of %s holds data but no record of a cluster; it is not touched: "+
-			"empty the volume or restore into a new cluster", first.Name))
-		return
-	}
 	p.state(Starting, "founding the cluster on "+first.Name)
 	p.commit(CommitBootstrap, instance.Record{Epoch: max(1, p.o.promised()), Primary: first.Name, Voters: []string{first.Name}},
 		"no instance holds data yet")
+}
+
+// remembersMore says whether a remembers a newer record than b. Within an epoch the primary is the first to be told.
+func remembersMore(a, b *Member) bool {
+	x, y := a.Report.Record, b.Report.Record
+	switch {
+	case x.Epoch != y.Epoch:
+		return x.Epoch > y.Epoch
+	case x.Term != y.Term:
+		return x.Term > y.Term
+	}
+	return x.Primary == a.Name && y.Primary != b.Name
+}
+
+// successor returns the member that remembers the end of the voter change that the newest record known leaves open, else
+// the holder of that record itself.
+func (p *planner) successor(newest *Member) *Member {
+	r := newest.Report.Record
+	if r.Change == nil {
+		return newest
+	}
+	after := without(r.Voters, r.Change.Remove)
+	if r.Change.Add != "" {
+		after = with(r.Voters, r.Change.Add)
+	}
+	for i := range p.o.Members {
+		m := &p.o.Members[i]
+		if m.Report != nil && m.Connected && m.Report.Record.Epoch == r.Epoch && slices.Equal(m.Report.Record.Voters, after) {
+			return m
+		}
+	}
+	return newest
 }
 
 // promised is the highest epoch that any reporting member has promised.
