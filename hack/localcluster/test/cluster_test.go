@@ -35,8 +35,9 @@ func TestCluster(t *testing.T) {
 	t.Setenv("KAPOK_LOCALCLUSTER", s.binary)
 	s.cluster = provider.NewLocal(clusterName)
 	s.cluster.WithOpts(provider.WithOptions("--node-monitor-grace-period=12s"))
+	s.must(t, 2*time.Minute, "down", "--name", clusterName)
+	s.must(t, 45*time.Minute, "assets")
 	before := machine(t)
-	s.must(t, time.Minute, "down", "--name", clusterName)
 	t.Cleanup(func() {
 		if t.Failed() {
 			s.keepLogs(t)

@@ -27,7 +27,12 @@ func (e *events) add(ev control.Event) {
 	e.changed = make(chan struct{})
 }
 
-func (e *events) line(text string) { e.add(control.Event{Line: text, State: control.Starting}) }
+// line tells of progress while the cluster is starting; afterwards nobody follows.
+func (e *events) line(text string) {
+	if e.last().State == control.Starting {
+		e.add(control.Event{Line: text, State: control.Starting})
+	}
+}
 
 func (e *events) end(state string, err error) {
 	ev := control.Event{State: state}

@@ -118,14 +118,16 @@ func (s *Supervisor) listenAPI() error {
 	if err != nil {
 		return fmt.Errorf("listen for the API on the machine (another port: --api-port): %w", err)
 	}
-	s.api = listener
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.api = listener
 	s.record.Spec.APIPort = listener.Addr().(*net.TCPAddr).Port
 	return s.dir.WriteRecord(s.record)
 }
 
 func (s *Supervisor) apiURL() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return "https://127.0.0.1:" + strconv.Itoa(s.record.Spec.APIPort)
 }
 
