@@ -296,8 +296,8 @@ func TestAgentDialsAgainWithAFreshToken(t *testing.T) {
 	a := newAuthority(t, nil, "op-0")
 	r := startReplica(t, "127.0.0.1:0", HubOptions{Verifier: i.verifier(t, nil)}, a)
 	short := i.claims("shop-0", "u0")
-	// Claims have whole seconds, so this is between one and two.
-	short["exp"] = time.Now().Add(2 * time.Second).Unix()
+	// Claims have whole seconds, so this is between five and six.
+	short["exp"] = time.Now().Add(6 * time.Second).Unix()
 	s := startClient(t, i.sign(t, short), caPEM(t, a), ClientOptions{Addresses: []string{r.address}})
 	eventually(t, "the agent connects", s.connected(1))
 	first, _ := r.hub.Get("shop", "shop-0")
@@ -313,7 +313,7 @@ func TestStreamOutlivesItsFirstToken(t *testing.T) {
 	a := newAuthority(t, nil, "op-0")
 	r := startReplica(t, "127.0.0.1:0", HubOptions{Verifier: i.verifier(t, nil)}, a)
 	short := i.claims("shop-0", "u0")
-	end := time.Now().Add(4 * time.Second)
+	end := time.Now().Add(7 * time.Second)
 	short["exp"] = end.Unix()
 	s := startClient(t, i.sign(t, short), caPEM(t, a), ClientOptions{
 		Addresses: []string{r.address}, TokenInterval: 50 * time.Millisecond,
