@@ -49,7 +49,8 @@ func sources() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("ask go for its proxy: %w", err)
 	}
-	text := string(goProxy)
+	var text strings.Builder
+	text.Write(goProxy)
 	lists, err := filepath.Glob("/etc/apt/sources.list.d/*")
 	if err != nil {
 		return "", fmt.Errorf("list apt's sources: %w", err)
@@ -59,16 +60,16 @@ func sources() (string, error) {
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return "", fmt.Errorf("read apt's sources: %w", err)
 		}
-		text += "\n" + string(data)
+		text.WriteString("\n" + string(data))
 	}
 	if npm, err := exec.LookPath("npm"); err == nil {
 		registry, err := exec.CommandContext(ctx, npm, "config", "get", "registry").Output()
 		if err != nil {
 			return "", fmt.Errorf("ask npm for its registry: %w", err)
 		}
-		text += "\n" + string(registry)
+		text.WriteString("\n" + string(registry))
 	}
-	return text, nil
+	return text.String(), nil
 }
 
 // hosts returns the host names in text; addresses of the machine itself say nothing and are left out.
