@@ -12,7 +12,8 @@ local_cluster() {
 
 kind_cluster() {
   case $1 in
-  up) kind get clusters 2>/dev/null | grep -qx "$NAME" || kind create cluster --name "$NAME" --wait 5m ;;
+  up) kind get clusters 2>/dev/null | grep -qx "$NAME" || kind create cluster --name "$NAME" --wait 5m \
+    --config "$ROOT/operators/mysql/test/kind.yaml" ;;
   down) kind delete cluster --name "$NAME" ;;
   status) kubectl --context "kind-$NAME" get nodes ;;
   esac

@@ -12,6 +12,6 @@ cluster_environment() {
   export CLUSTER_NAME=$NAME
   export OUT
   export IMAGES="${archives[*]}"
-  export KAPOK_LOCALCLUSTER_SOURCE=$ROOT/hack/localcluster
+  export KAPOK_LOCALCLUSTER=$BIN/localcluster KAPOK_LOCALCLUSTER_SOURCE=$ROOT/hack/localcluster
   export OPERATOR_MANIFEST=$OUT/install/mysql-operator.yaml
 }

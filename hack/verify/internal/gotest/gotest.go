@@ -35,8 +35,8 @@ type event struct {
 	FailedBuild string
 }
 
-// Tally reads the stream to its end. It prints each package as it ends, and the output of every failing test; with
-// follow also each test as it begins and what the passing ones logged.
+// Tally reads the stream to its end. It prints each package as it ends, and the output of every failing test. With follow
+// it prints each test as it begins, and what it says at once, whether it fails in the end or not.
 func Tally(lane string, follow bool, in io.Reader, out io.Writer) (Counts, error) {
 	t := tallier{counts: Counts{Lane: lane}, out: out, follow: follow, output: map[string][]string{}, failedIn: map[string]bool{}}
 	lines := bufio.NewScanner(in)
@@ -73,6 +73,10 @@ func (t *tallier) take(e event) {
 		if e.ImportPath != "" {
 			key = e.ImportPath
 		}
+		if t.follow && e.ImportPath == "" {
+			t.pass(e.Output)
+			return
+		}
 		t.output[key] = append(t.output[key], e.Output)
 	case "run":
 		if t.follow && !strings.Contains(e.Test, "/") {
@@ -94,9 +98,6 @@ func (t *tallier) endTest(e event, key string) {
 		// What takes its time is worth a line; the thousands of others are not.
 		if e.Elapsed >= slow && !strings.Contains(e.Test, "/") {
 			fmt.Fprintf(t.out, "  pass  %s (%.1fs)\n", e.Test, e.Elapsed)
-		}
-		if t.follow {
-			t.printLog(key)
 		}
 	case "skip":
 		t.counts.Skipped++
@@ -132,18 +133,20 @@ func (t *tallier) endPackage(e event) {
 	}
 }
 
+// pass passes on what a test says, without the lines in which the go command says how it went.
+func (t *tallier) pass(line string) {
+	text := strings.TrimSpace(line)
+	for _, frame := range []string{"=== ", "--- ", "PASS", "FAIL", "ok  \t"} {
+		if strings.HasPrefix(text, frame) {
+			return
+		}
+	}
+	fmt.Fprint(t.out, "        ", line)
+}
+
 func (t *tallier) print(key string) {
 	for _, line := range t.output[key] {
 		fmt.Fprint(t.out, "        ", line)
-	}
-}
-
-// printLog prints what a test logged, without the lines in which the go command says how it went.
-func (t *tallier) printLog(key string) {
-	for _, line := range t.output[key] {
-		if text := strings.TrimSpace(line); !strings.HasPrefix(text, "=== ") && !strings.HasPrefix(text, "--- ") {
-			fmt.Fprint(t.out, "        ", line)
-		}
 	}
 }
 

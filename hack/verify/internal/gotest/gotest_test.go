@@ -71,13 +71,12 @@ func TestTally(t *testing.T) {
 			},
 			follow: true, says: "run   TestA\n", silent: "case",
 		},
-		"what a followed test logged is shown": {
+		"what a followed test says is shown at once": {
 			events: []string{
 				`{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}`,
 				`{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:1: 120000 steps\n"}`,
-				`{"Action":"pass","Package":"p","Test":"TestA"}`,
 			},
-			follow: true, passed: 1, says: "120000 steps", silent: "===",
+			follow: true, says: "120000 steps", silent: "===",
 		},
 		"what is no event is passed on": {
 			events: []string{"go: cannot find main module"},
