@@ -237,7 +237,7 @@ func TestDriftIsRepaired(t *testing.T) {
 		"a foreign endpoint": {edit(&slice, func() { slice.Endpoints[0].Addresses = []string{"10.6.6.6"} }), "Drifted EndpointSlice/db .endpoints"},
 		"one endpoint more": {edit(&slice, func() {
 			slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{"10.6.6.6"}})
-		}), "Drifted EndpointSlice/db"},
+		}), "Drifted EndpointSlice/db .endpoints"},
 		"a forged annotation": {edit(&cm, func() { cm.Annotations[AnnotationApplied] = "0" }), "Changed ConfigMap/db"},
 	} {
 		t.Run(name, func(t *testing.T) {
