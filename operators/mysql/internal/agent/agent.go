@@ -260,6 +260,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.ignoreEnd(r.kill())
 		}
 	}()
+	a.reporter.base = a.picture()
 	terminating := ctx.Done()
 	timer := time.NewTimer(0)
 	defer timer.Stop()

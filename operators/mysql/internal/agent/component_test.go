@@ -84,6 +84,7 @@ func TestLifeOfACluster(t *testing.T) {
 	step("I6 errant transactions are archived before the data are replaced", func(t *testing.T) {
 		old := without(without(c.members, primary), other(c, primary))[0]
 		old.mysql(t, "SET GLOBAL super_read_only=OFF; CREATE TABLE shop_db.errant (note VARCHAR(40)); INSERT INTO shop_db.errant VALUES ('only here')")
+		c.obey(primary, c.primary(1, true, without(c.members, primary)...))
 		uuid := old.report().ServerUUID
 		before := old.await("show its errant transactions", func(r instance.Report) bool {
 			return !set(t, r.Executed).Subtract(set(t, primary.report().Executed)).IsEmpty()

@@ -47,12 +47,14 @@ func server(t *testing.T) string {
 
 // member is one instance under test. It plays the operator's end of the link.
 type member struct {
-	t       *testing.T
-	name    string
-	root    string
-	runDir  string
-	port    int
-	usesDir string
+	t        *testing.T
+	name     string
+	root     string
+	runDir   string
+	port     int
+	usersDir string
+	mysqld   string
+	grace    time.Duration
 
 	mu      sync.Mutex
 	latest  instance.Report
@@ -165,9 +167,9 @@ func newCluster(t *testing.T, n int) *cluster {
 	}
 	for i := range n {
 		m := &member{
-			t: t, name: fmt.Sprintf("shop-%d", i), port: freePort(t), usesDir: users,
+			t: t, name: fmt.Sprintf("shop-%d", i), port: freePort(t), usersDir: users,
 			root: filepath.Join(base, strconv.Itoa(i)), runDir: filepath.Join(base, "r"+strconv.Itoa(i)),
-			news: make(chan struct{}),
+			news: make(chan struct{}), mysqld: server(t), grace: 10 * time.Second,
 		}
 		for _, part := range []string{"data", "kapok"} {
 			if err := os.CopyFS(filepath.Join(m.root, part), os.DirFS(filepath.Join(template, part))); err != nil {
@@ -199,8 +201,8 @@ func (m *member) start() {
 		out = os.Stderr
 	}
 	a, err := agent.New(agent.Options{
-		Instance: m.name, DataDir: m.root, RunDir: m.runDir, UsersDir: m.usesDir, Mysqld: server(m.t),
-		Bind: "127.0.0.1", Port: m.port, Grace: 10 * time.Second, Version: "test",
+		Instance: m.name, DataDir: m.root, RunDir: m.runDir, UsersDir: m.usersDir, Mysqld: m.mysqld,
+		Bind: "127.0.0.1", Port: m.port, Grace: m.grace, Version: "test",
 		Logger: slog.New(slog.NewTextHandler(out, nil)).With("instance", m.name),
 	}, m, &shared.Supervisor{})
 	if err != nil {
@@ -515,6 +517,8 @@ func write(t *testing.T, n int, target func() *sql.DB) *writer {
 				w.mu.Lock()
 				w.acked[id], w.last = true, time.Now()
 				w.mu.Unlock()
+				// Leave the processor to the servers: these tests are about correctness.
+				time.Sleep(2 * time.Millisecond)
 			}
 		})
 	}

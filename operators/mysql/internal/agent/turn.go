@@ -322,11 +322,16 @@ func (a *Agent) sealCredentials() {
 	for _, peer := range d.Primary.Admitted {
 		account := duty.Account(peer.Name)
 		password, ok := m.passwords[account]
-		if !ok || len(peer.Key) == 0 {
+		if !ok {
 			continue
 		}
-		if old, ok := m.credentials[peer.Name]; ok && old.Epoch == d.Epoch && string(old.Key) == string(peer.Key) && m.sealedOf[peer.Name] == password {
+		old, had := m.credentials[peer.Name]
+		known := len(peer.Key) == 0 || string(old.Key) == string(peer.Key)
+		if had && known && old.Epoch == d.Epoch && m.sealedOf[peer.Name] == password {
 			next[peer.Name] = old
+			continue
+		}
+		if len(peer.Key) == 0 {
 			continue
 		}
 		sealed, err := seal.Seal(d.Epoch, account, password, peer.Key)

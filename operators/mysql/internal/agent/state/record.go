@@ -8,7 +8,7 @@ import (
 
 // sameRecord compares two records by value.
 func sameRecord(a, b instance.Record) bool {
-	return a.Epoch == b.Epoch && a.Primary == b.Primary && slices.Equal(a.Voters, b.Voters) &&
+	return a.Epoch == b.Epoch && a.Term == b.Term && a.Primary == b.Primary && slices.Equal(a.Voters, b.Voters) &&
 		same(a.Change, b.Change) && same(a.Handover, b.Handover)
 }
 
