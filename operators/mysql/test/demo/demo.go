@@ -55,6 +55,8 @@ func (d *demo) play(ctx context.Context) error {
 	}
 	stop := d.timeline.Follow(ctx, d.cluster)
 	defer stop()
+	// From here on the timeline tells what the cluster does; what the waits see is the same again.
+	d.lab.Log = func(string, ...any) {}
 	for _, act := range []func(context.Context) error{d.killServer, d.loseNode, d.switchOver} {
 		if err := act(ctx); err != nil {
 			return err

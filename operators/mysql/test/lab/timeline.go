@@ -41,7 +41,7 @@ func (t *Timeline) Step(name string, run func() error) error {
 	return nil
 }
 
-// Follow prints every change of the cluster's primary, epoch and summary until the context ends or stop is called, which
+// Follow prints every change of what the cluster is doing, its primary and its epoch, until the context ends or stop is called, which
 // waits for the last line.
 func (t *Timeline) Follow(ctx context.Context, c *Cluster) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -52,8 +52,7 @@ func (t *Timeline) Follow(ctx context.Context, c *Cluster) (stop func()) {
 		for ctx.Err() == nil {
 			// An API server that does not answer shows in the waits; the timeline only tells changes.
 			if cluster, err := c.Get(ctx); err == nil {
-				seen := fmt.Sprintf("primary %s  epoch %d  ready %s  %s", Primary(cluster), Epoch(cluster), cluster.Status.Ready,
-					cluster.Status.Summary)
+				seen := Describe(cluster)
 				if seen != last {
 					t.Log("    %s: %s", c.Key.Name, seen)
 					last = seen
