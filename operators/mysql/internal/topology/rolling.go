@@ -72,8 +72,12 @@ func (p *planner) mayRestart(m *Member) bool {
 	return false
 }
 
-// mayRestartAlone says whether the primary may restart its mysqld: only where there is nobody to hand over to.
+// mayRestartAlone says whether the primary may restart its mysqld: only where there is nobody to hand over to, or before
+// it holds anything.
 func (p *planner) mayRestartAlone(m *Member) bool {
+	if m.Report.Blank {
+		return true
+	}
 	return m.Report.RestartNeeded && p.o.Spec.Instances == 1 && len(p.o.Record.Voters) == 1
 }
 

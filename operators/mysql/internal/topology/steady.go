@@ -33,6 +33,9 @@ func (p *planner) rise(why string) {
 
 // everServed says whether any instance remembers having served; before that, the cluster is starting.
 func (p *planner) everServed() bool {
+	if p.o.ReadWrite != "" {
+		return true
+	}
 	for i := range p.o.Members {
 		if r := p.o.Members[i].Report; r != nil && r.Served > 0 {
 			return true
@@ -216,6 +219,10 @@ func (p *planner) followers() {
 
 func (p *planner) follower(m, primary *Member) role {
 	o, epoch := p.o, p.o.Record.Epoch
+	if !m.alive() {
+		// What it holds is seen first: a fallen primary may hold what nobody else does, and must not follow with it (I6).
+		return p.standby(epoch, "wait until its mysqld answers")
+	}
 	source, ok := p.source(m, primary)
 	if !ok || !p.mayAttach(m, primary) {
 		return p.standby(epoch, fmt.Sprintf("wait for %s to admit it", o.Record.Primary))
