@@ -3,8 +3,6 @@ package model
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -40,8 +38,7 @@ type driver struct {
 	mood  mood
 	steps int
 	// forced counts the promotions that the user had to force.
-	forced     int
-	forceTheme int
+	forced int
 }
 
 // mood makes runs differ: how often what happens, out of 1000 steps.
@@ -54,13 +51,6 @@ type mood struct {
 	faults []fault
 }
 
-func (d *driver) theme() int {
-	if t := d.forceTheme; t > 0 {
-		return t
-	}
-	return d.rng.IntN(8)
-}
-
 // moods draws a mood: most runs have a theme, so that rare combinations come up within a run of bearable length.
 func (d *driver) moods() mood {
 	rng := d.rng
@@ -69,7 +59,7 @@ func (d *driver) moods() mood {
 		operate: 100 + rng.IntN(150), talk: 250 + rng.IntN(200), quick: rng.IntN(2) == 0, focus: rng.IntN(2) == 0,
 		wishes: allWishes(), faults: allFaults(),
 	}
-	switch d.theme() {
+	switch rng.IntN(8) {
 	case 0: // Switchovers over bad links, and kills.
 		m.admin, m.wishes = 10+rng.IntN(20), []wish{wishSwitchover}
 		m.faults = []fault{faultLink, faultLink, faultKill, faultHeal, faultKillPrimary, faultHear}
@@ -97,9 +87,6 @@ func Run(opts Options) Result {
 	d := &driver{rng: rand.New(rand.NewPCG(opts.Seed, 1))} //nolint:gosec // Chance that can be repeated is what is wanted.
 	d.w = New([]int{1, 2, 2, 3, 3, 3, 3, 4, 4, 5}[d.rng.IntN(10)])
 	d.w.Trace = opts.Trace
-	if v, err := strconv.Atoi(os.Getenv("THEME")); err == nil {
-		d.forceTheme = v
-	}
 	d.mood = d.moods()
 	res := Result{}
 	if d.rng.IntN(5) > 0 {
@@ -161,8 +148,7 @@ func (d *driver) settle(rounds int) bool {
 		if len(w.Violations) > 0 {
 			return false
 		}
-		o := w.Operators[len(w.Operators)-1]
-		if o.Plan.State == topology.Healthy && w.healthy() {
+		if w.Healthy() {
 			return true
 		}
 	}
@@ -213,31 +199,50 @@ func (w *World) holdsAcknowledged(m *Member) bool {
 	return true
 }
 
-// round lets everybody do everything once, in an order left to chance.
-func (d *driver) round() {
-	w := d.w
+// round lets everybody do everything, in an order left to chance.
+func (d *driver) round() { d.steps += d.w.Round(d.rng.Perm(len(d.w.Members))) }
+
+// Round lets everybody do everything that can be done in a tenth of a second, the members in the given order or by
+// ordinal. It returns how many of them did.
+func (w *World) Round(order []int) int {
+	if order == nil {
+		order = []int{0, 1, 2, 3, 4, 5, 6, 7, 8}
+	}
+	steps := 0
 	w.Kubernetes()
 	for _, o := range w.Operators {
 		o.Refresh()
 		o.Decide()
-		d.steps++
+		steps++
 	}
-	for _, i := range d.rng.Perm(len(w.Members)) {
+	for _, i := range order {
 		m := w.Members[i]
 		if !m.Pod {
 			continue
 		}
-		d.steps++
+		steps++
 		for range 4 {
-			d.work(m)
+			w.work(m)
 		}
 	}
 	w.Tick(100 * time.Millisecond)
+	return steps
+}
+
+// Settle goes on by rounds until all is as the user wants it; it says whether that happened within so many.
+func (w *World) Settle(rounds int) bool {
+	for range rounds {
+		w.Round(nil)
+		if w.Healthy() {
+			return true
+		}
+	}
+	return false
 }
 
 // work lets a member do everything it can do once.
-func (d *driver) work(m *Member) {
-	for _, o := range d.w.Operators {
+func (w *World) work(m *Member) {
+	for _, o := range w.Operators {
 		m.Send(o)
 		m.Deliver(o)
 		m.Receive(o)
@@ -254,9 +259,12 @@ func (d *driver) work(m *Member) {
 	m.FinishClone()
 }
 
-// healthy says whether the world is as the user wants it.
-func (w *World) healthy() bool {
+// Healthy says whether the world is as the user wants it, and the leader says so.
+func (w *World) Healthy() bool {
 	s := w.Store
+	if n := len(w.Operators); n == 0 || w.Operators[n-1].Plan.State != topology.Healthy {
+		return false
+	}
 	if len(s.Record.Voters) != s.Instances || s.Request != (topology.Request{}) {
 		return false
 	}

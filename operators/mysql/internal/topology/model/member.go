@@ -27,6 +27,8 @@ type Member struct {
 	CutOff, Deaf bool
 	// Stalled: its volume does not answer.
 	Stalled bool
+	// Ill: mysqld ends while it starts.
+	Ill bool
 	// ApplyError: what was received cannot be executed.
 	ApplyError bool
 
@@ -139,7 +141,7 @@ func (m *Member) KillServer(why string) {
 // StartServer starts mysqld, recovery included.
 func (m *Member) StartServer() {
 	w := m.world
-	if !m.Pod || m.Frozen || m.state != instance.StateDown {
+	if !m.Pod || m.Frozen || m.Ill || m.state != instance.StateDown {
 		return
 	}
 	if m.Volume.broken {

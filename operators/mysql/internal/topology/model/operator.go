@@ -224,6 +224,9 @@ func (o *Operator) Decide() {
 	obs := o.Observation()
 	plan := topology.Decide(obs)
 	o.world.planned(obs, plan)
+	if o.world.Watch != nil {
+		o.world.Watch(o, obs, plan)
+	}
 	if plan.State != o.Plan.State || plan.Why != o.Plan.Why {
 		o.world.note("operator %d: %s: %s", o.Term, plan.State, plan.Why)
 	}

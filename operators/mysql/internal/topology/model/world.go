@@ -25,6 +25,8 @@ type World struct {
 	Operators []*Operator
 	// Violations are broken promises, in words. The first one matters.
 	Violations []string
+	// Watch, if not nil, sees every plan and what it was made from.
+	Watch func(*Operator, topology.Observation, topology.Plan)
 	// Trace, if not nil, receives what happens.
 	Trace func(string)
 
