@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -54,11 +55,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	out := r.Actor.Act(ctx, obs, plan)
 	err = errors.Join(out.Err(), r.Reporter.Report(ctx, obs, plan, out))
+	if err != nil && plan.Commit == nil && plan.LookAgain < retryWithin {
+		// Something is about to be decided that no event announces, such as that a silent primary is dead. It must not wait
+		// for the growing pauses of a failure that has nothing to do with it.
+		ctrl.LoggerFrom(ctx).Error(err, "a part of the round failed")
+		return ctrl.Result{RequeueAfter: retryWithin}, nil
+	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	return next(obs, plan, out), nil
 }
+
+// retryWithin is when to look again after a failure while the cluster is changing.
+const retryWithin = time.Second
 
 // next says when to look again. Agents wake the loop whenever they report something new, so this is for what only time
 // brings about.
@@ -67,7 +77,7 @@ func next(obs *observe.Observation, plan topology.Plan, out act.Outcome) ctrl.Re
 	if out.Committed != nil || out.Overtaken {
 		return ctrl.Result{RequeueAfter: atOnce, Priority: &priority}
 	}
-	if plan.State == topology.FailingOver || plan.State == topology.SwitchingOver {
+	if plan.State == topology.FailingOver || plan.State == topology.Promoting || plan.State == topology.SwitchingOver {
 		return ctrl.Result{RequeueAfter: plan.LookAgain, Priority: &priority}
 	}
 	after := plan.LookAgain
@@ -81,7 +91,12 @@ func next(obs *observe.Observation, plan topology.Plan, out act.Outcome) ctrl.Re
 func (r *Reconciler) retire(ctx context.Context, obs *observe.Observation) (ctrl.Result, error) {
 	plan, closed := topology.Retire(obs.Topology)
 	waited := obs.Topology.Now.Sub(obs.Cluster.DeletionTimestamp.Time)
-	if err := r.Actor.Retire(ctx, obs, plan, closed || waited > retireWithin); err != nil {
+	if !slices.Contains(obs.Cluster.Finalizers, act.Finalizer) {
+		// Let go already; somebody else keeps it.
+		return ctrl.Result{}, nil
+	}
+	err := r.Reporter.Retiring(ctx, obs.Cluster)
+	if err := errors.Join(err, r.Actor.Retire(ctx, obs, plan, closed || waited > retireWithin)); err != nil {
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{RequeueAfter: plan.LookAgain}, nil

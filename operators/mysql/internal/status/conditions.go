@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -52,19 +53,29 @@ func available(in Input) metav1.Condition {
 		return is(metav1.ConditionUnknown, v1alpha1.ReasonNotObserved, plan.Why)
 	case topology.Starting:
 		return is(metav1.ConditionFalse, v1alpha1.ReasonBootstrapping, plan.Why)
-	case topology.FailingOver:
+	case topology.FailingOver, topology.Promoting:
 		if p := o.Primary(); p != nil && p.Report != nil && p.Report.Epoch == o.Record.Epoch && p.Report.Role == instance.RolePrimary {
 			return is(metav1.ConditionFalse, v1alpha1.ReasonPrimaryRecovering, plan.Why)
 		}
 		return is(metav1.ConditionFalse, v1alpha1.ReasonFailingOver, plan.Why)
 	}
 	switch {
+	case o.Record.Epoch == 0:
+		return is(metav1.ConditionFalse, v1alpha1.ReasonBootstrapping, plan.Why)
+	case suspected(o):
+		return is(metav1.ConditionUnknown, v1alpha1.ReasonNotObserved, plan.Why)
 	case o.Spec.ManualFailover && o.Request.Switchover == "":
 		return is(metav1.ConditionFalse, v1alpha1.ReasonManualFailover, plan.Why)
 	case len(o.Record.Voters) == 1:
 		return is(metav1.ConditionFalse, v1alpha1.ReasonNoFailoverPossible, plan.Why)
 	}
 	return is(metav1.ConditionFalse, v1alpha1.ReasonQuorumLost, plan.Why)
+}
+
+// suspected says whether the primary was not heard for a moment only, so that nothing is known of it yet.
+func suspected(o topology.Observation) bool {
+	p := o.Primary()
+	return p != nil && (!p.Connected || p.Report == nil) && p.Silence < topology.PromoteAfter
 }
 
 // redundant says whether one more instance can be lost: the rest must still be a write quorum at work.
@@ -112,6 +123,8 @@ func progressing(in Input) metav1.Condition {
 		return is(metav1.ConditionFalse, v1alpha1.ReasonBlocked, plan.Why)
 	case topology.FailingOver:
 		return is(metav1.ConditionTrue, v1alpha1.ReasonFailingOver, plan.Why)
+	case topology.Promoting:
+		return is(metav1.ConditionTrue, v1alpha1.ReasonFailingOver, plan.Why)
 	case topology.SwitchingOver:
 		return is(metav1.ConditionTrue, v1alpha1.ReasonSwitchingOver, plan.Why)
 	}
@@ -136,8 +149,30 @@ func progressing(in Input) metav1.Condition {
 		return is(metav1.ConditionTrue, v1alpha1.ReasonRepairing, "being brought back: "+list(repairing))
 	case o.Record.Change != nil:
 		return is(metav1.ConditionTrue, v1alpha1.ReasonScaling, "the voters are being changed")
+	case len(resizing(in)) > 0:
+		return is(metav1.ConditionTrue, v1alpha1.ReasonResizing, "the volumes of these instances are being enlarged: "+list(resizing(in)))
 	}
 	return is(metav1.ConditionFalse, v1alpha1.ReasonIdle, "there is nothing to do")
+}
+
+// resizing names the instances whose volumes are being enlarged.
+func resizing(in Input) []string {
+	var out []string
+	for i := range in.Observation.Members {
+		if name := in.Observation.Members[i].Name; in.Claims[name].Reason == v1alpha1.ReasonResizePending {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// Retiring are the findings about a cluster that is being deleted; nothing new is said about the rest.
+func Retiring() []metav1.Condition {
+	const message = "the cluster is being deleted"
+	return []metav1.Condition{
+		condition.New(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonDeleting, message),
+		condition.New(v1alpha1.ConditionProgressing, metav1.ConditionTrue, v1alpha1.ReasonDeleting, message),
+	}
 }
 
 // reconciled tells of pods that do not come up and objects that could not be written.
@@ -146,7 +181,11 @@ func reconciled(in Input) metav1.Condition {
 		return condition.New(v1alpha1.ConditionReconciled, t, reason, bounded(message))
 	}
 	if len(in.Failures) > 0 {
-		return is(metav1.ConditionFalse, v1alpha1.ReasonApplyFailed, strings.Join(in.Failures, "; "))
+		reason, messages := cmp.Or(in.Failures[0].Reason, v1alpha1.ReasonApplyFailed), make([]string, 0, len(in.Failures))
+		for _, f := range in.Failures {
+			messages = append(messages, f.Message)
+		}
+		return is(metav1.ConditionFalse, reason, strings.Join(messages, "; "))
 	}
 	starting := ""
 	for i := range in.Observation.Members {

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -25,8 +26,8 @@ type Input struct {
 	Unreadable map[string]string
 	// Claims says, by instance name, what is to be said about its volume claim.
 	Claims map[string]Problem
-	// Failures are what could not be done in this round.
-	Failures []string
+	// Failures are what could not be done in this round; the reason may be empty.
+	Failures []Problem
 }
 
 // Problem is something that is not as it should be.
@@ -115,7 +116,7 @@ func message(in Input, m *topology.Member) string {
 	case m.Report.Applier.Error != "":
 		return "it cannot apply: " + m.Report.Applier.Error
 	case m.Report.Receiver.Error != "" && !m.Report.Receiver.Connected:
-		return "it cannot receive: " + m.Report.Receiver.Error
+		return "it cannot receive: " + attempts.ReplaceAllString(m.Report.Receiver.Error, "")
 	case m.Report.ConfigError != "":
 		return "it keeps its old configuration: " + m.Report.ConfigError
 	case m.Report.RestartNeeded:
@@ -126,6 +127,10 @@ func message(in Input, m *topology.Member) string {
 	return ""
 }
 
+// attempts is how mysqld counts in the error of a receiver that tries again and again. A status with it would change with
+// every attempt.
+var attempts = regexp.MustCompile(` *This was attempt \d+/\d+, with a delay of \d+ seconds? between attempts\.`)
+
 // summary is the one word of kubectl get.
 func summary(in Input, conditions []metav1.Condition) v1alpha1.Summary {
 	available := find(conditions, v1alpha1.ConditionAvailable)
@@ -133,7 +138,7 @@ func summary(in Input, conditions []metav1.Condition) v1alpha1.Summary {
 	switch in.Plan.State {
 	case topology.Starting:
 		return v1alpha1.SummaryCreating
-	case topology.FailingOver:
+	case topology.FailingOver, topology.Promoting:
 		return v1alpha1.SummaryFailingOver
 	case topology.SwitchingOver:
 		return v1alpha1.SummarySwitchingOver

@@ -23,6 +23,8 @@ const (
 	SwitchingOver State = "SwitchingOver"
 	// FailingOver: the primary is dead and another one is being made.
 	FailingOver State = "FailingOver"
+	// Promoting: a primary is committed and is coming up.
+	Promoting State = "Promoting"
 	// Waiting: the primary is dead or not there, and nothing may be done yet; Why says for what it waits.
 	Waiting State = "Waiting"
 	// Unreachable: the primary cannot be seen from here but has its quorum, so it is left alone.

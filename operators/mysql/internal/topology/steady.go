@@ -15,7 +15,7 @@ func (p *planner) rise(why string) {
 			"if the others are lost for good, name it in the annotation force-promote",
 			why, WriteQuorum(len(p.o.Record.Voters)), list(p.o.Record.Voters), list(p.holding(primary, p.o.Record.Voters)))
 	}
-	p.state(FailingOver, why)
+	p.state(Promoting, why)
 	if !p.everServed() {
 		p.state(Starting, why)
 	}
