@@ -105,7 +105,7 @@ func (p *planner) beginAddition() bool {
 
 func (p *planner) mayJoin(m *Member) bool {
 	return p.o.Wanted(m) && m.Name != p.o.Record.Primary && p.o.following(m) && !m.leaving() &&
-		!m.Report.Stalled && p.rebuild(m, p.o.Primary()) == "" && m.lacks(p.o.Primary().Executed) <= nearlyCaughtUp
+		!m.Report.Stalled && slices.Contains(p.o.Primary().Report.Admitted, m.Name) && p.rebuild(m, p.o.Primary()) == "" && m.lacks(p.o.Primary().Executed) <= nearlyCaughtUp
 }
 
 // changeVoters carries on the voter change under way.
