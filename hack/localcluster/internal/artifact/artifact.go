@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/progress"
@@ -46,25 +47,37 @@ func NewMaker(cache, source string, out *progress.Printer) *Maker {
 	return &Maker{cache: filepath.Join(cache, "localcluster"), source: source, out: out}
 }
 
-// All makes everything.
+// All makes everything. The packages are fetched while the programs are built: one waits for the network, the other
+// for the processors.
 func (m *Maker) All(ctx context.Context) (Set, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var set Set
-	for _, part := range []struct {
-		to   *string
-		make func(context.Context) (string, error)
-	}{
-		{&set.RootFS, m.RootFS},
-		{&set.PauseTar, m.Pause},
-		{&set.DNS, m.DNS},
-		{&set.Kube, m.Kube},
-	} {
-		path, err := part.make(ctx)
-		if err != nil {
-			return Set{}, err
+	var fetching sync.WaitGroup
+	// What fails first ends the other, and is what went wrong.
+	fetching.Go(func() {
+		var err error
+		if set.RootFS, err = m.RootFS(ctx); err != nil {
+			cancel(err)
 		}
-		*part.to = path
+	})
+	if err := m.programs(ctx, &set); err != nil {
+		cancel(err)
 	}
-	return set, nil
+	fetching.Wait()
+	return set, context.Cause(ctx)
+}
+
+func (m *Maker) programs(ctx context.Context, set *Set) error {
+	var err error
+	if set.PauseTar, err = m.Pause(ctx); err != nil {
+		return err
+	}
+	if set.DNS, err = m.DNS(ctx); err != nil {
+		return err
+	}
+	set.Kube, err = m.Kube(ctx)
+	return err
 }
 
 // ensure returns the folder of the artefact of that name and key; build fills it when it is not there.

@@ -14,6 +14,7 @@ import (
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/store"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Find returns what is left of a cluster, one line for each thing: processes in its network namespaces or with files of
@@ -71,17 +72,37 @@ func mounts(dir store.Dir, _ store.Record) ([]string, error) {
 	return found, nil
 }
 
+// loops finds loop devices by the file behind them: its path is told as the box saw it, but its number is the same.
 func loops(dir store.Dir, _ store.Record) ([]string, error) {
-	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	images, err := filepath.Glob(dir.Box("*", "var/lib/localcluster/volumes/*.ext4"))
 	if err != nil {
-		return nil, fmt.Errorf("list loop devices: %w", err)
+		return nil, fmt.Errorf("list volume images: %w", err)
+	}
+	type file struct{ device, inode uint64 }
+	ours := map[file]bool{}
+	for _, image := range images {
+		var st unix.Stat_t
+		if err := unix.Stat(image, &st); err == nil {
+			ours[file{st.Dev, st.Ino}] = true
+		}
+	}
+	devices, err := filepath.Glob("/sys/block/loop*/loop")
+	if err != nil || len(ours) == 0 {
+		return nil, err
 	}
 	var found []string
-	for _, f := range files {
-		data, err := os.ReadFile(f)
-		// The kernel names the file as the box saw it.
-		if err == nil && strings.Contains(string(data), "/lib/localcluster/volumes/") && strings.Contains(string(data), dir.Path()) {
-			found = append(found, "loop device "+strings.Split(f, "/")[3])
+	for _, d := range devices {
+		name := strings.Split(d, "/")[3]
+		device, err := os.Open("/dev/" + name)
+		if err != nil {
+			continue // It was let go of between listing and opening.
+		}
+		info, err := unix.IoctlLoopGetStatus64(int(device.Fd()))
+		if err == nil && ours[file{info.Device, info.Inode}] {
+			found = append(found, "loop device "+name)
+		}
+		if err := device.Close(); err != nil {
+			return nil, fmt.Errorf("look at loop device: %w", err)
 		}
 	}
 	return found, nil
