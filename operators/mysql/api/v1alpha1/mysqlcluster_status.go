@@ -115,11 +115,18 @@ type Endpoints struct {
 // +kubebuilder:validation:XValidation:rule="self.epoch > oldSelf.epoch || !has(oldSelf.primary) || (has(self.primary) && self.primary == oldSelf.primary)",message="primary must not change within an epoch (I1)"
 // +kubebuilder:validation:XValidation:rule="!has(self.primary) || (has(self.voters) && self.primary in self.voters)",message="primary must be one of voters (I2)"
 // +kubebuilder:validation:XValidation:rule="self.epoch > oldSelf.epoch || !has(oldSelf.voters) || (has(self.voters) && self.voters.filter(v, !(v in oldSelf.voters)).size() + oldSelf.voters.filter(v, !(v in self.voters)).size() <= 1)",message="voters must change by one member at a time within an epoch (I2)"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.term) || (has(self.term) && self.term >= oldSelf.term)",message="term must not go down: an earlier leader of the operator must not overrule a later one (I11)"
 type Record struct {
 	// epoch counts primaries; it only grows. 0 means that there has been none.
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Epoch int64 `json:"epoch"`
+
+	// term is the newest leadership term of the operator that has taken the record over; it only grows. A leader writes it
+	// before it tells any instance anything, so that what an earlier leader still wants to commit is refused (I11).
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Term int64 `json:"term,omitempty"`
 
 	// primary is the instance that may take writes in this epoch.
 	// +optional

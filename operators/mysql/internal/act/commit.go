@@ -83,6 +83,9 @@ func sameRecord(a, b instance.Record) bool {
 
 func recordConfiguration(r instance.Record) *ac.RecordApplyConfiguration {
 	out := ac.Record().WithEpoch(int64(r.Epoch)) //nolint:gosec // Epochs count failovers.
+	if r.Term != 0 {
+		out.WithTerm(int64(r.Term)) //nolint:gosec // Seconds and a count, below 2^53.
+	}
 	if r.Primary != "" {
 		out.WithPrimary(r.Primary).WithVoters(r.Voters...)
 	}
@@ -106,7 +109,7 @@ func recordConfiguration(r instance.Record) *ac.RecordApplyConfiguration {
 }
 
 func apiRecord(r instance.Record) *v1alpha1.Record {
-	out := &v1alpha1.Record{Epoch: int64(r.Epoch), Primary: r.Primary, Voters: r.Voters} //nolint:gosec // Epochs count failovers.
+	out := &v1alpha1.Record{Epoch: int64(r.Epoch), Term: int64(r.Term), Primary: r.Primary, Voters: r.Voters} //nolint:gosec // Epochs count failovers.
 	if c := r.Change; c != nil {
 		out.Change = &v1alpha1.VoterChange{Add: c.Add, Remove: c.Remove, Why: bounded(c.Why)}
 	}

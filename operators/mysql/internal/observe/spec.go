@@ -73,7 +73,7 @@ func Record(record *v1alpha1.Record) instance.Record {
 		return instance.Record{}
 	}
 	out := instance.Record{
-		Epoch: uint64(max(0, record.Epoch)), Primary: record.Primary, Voters: append([]string(nil), record.Voters...),
+		Epoch: uint64(max(0, record.Epoch)), Term: uint64(max(0, record.Term)), Primary: record.Primary, Voters: append([]string(nil), record.Voters...),
 	}
 	if c := record.Change; c != nil {
 		out.Change = &instance.VoterChange{Add: c.Add, Remove: c.Remove, Why: c.Why}

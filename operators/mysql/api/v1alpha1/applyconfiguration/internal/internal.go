@@ -262,6 +262,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: primary
       type:
         scalar: string
+    - name: term
+      type:
+        scalar: numeric
     - name: voters
       type:
         list:

@@ -9,6 +9,9 @@ package v1alpha1
 type RecordApplyConfiguration struct {
 	// epoch counts primaries; it only grows. 0 means that there has been none.
 	Epoch *int64 `json:"epoch,omitempty"`
+	// term is the newest leadership term of the operator that has taken the record over; it only grows. A leader writes it
+	// before it tells any instance anything, so that what an earlier leader still wants to commit is refused (I11).
+	Term *int64 `json:"term,omitempty"`
 	// primary is the instance that may take writes in this epoch.
 	Primary *string `json:"primary,omitempty"`
 	// voters are the instances whose acknowledgement counts, the primary among them, sorted.
@@ -30,6 +33,14 @@ func Record() *RecordApplyConfiguration {
 // If called multiple times, the Epoch field is set to the value of the last call.
 func (b *RecordApplyConfiguration) WithEpoch(value int64) *RecordApplyConfiguration {
 	b.Epoch = &value
+	return b
+}
+
+// WithTerm sets the Term field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Term field is set to the value of the last call.
+func (b *RecordApplyConfiguration) WithTerm(value int64) *RecordApplyConfiguration {
+	b.Term = &value
 	return b
 }
 
