@@ -562,3 +562,90 @@ func TestI12ReplicasAreFencedToo(t *testing.T) {
 		}
 	})
 }
+
+// A primary that cannot be opened for lack of voters is replaced, or goes on alone, when that is asked for (I8).
+func TestForcedWhileRising(t *testing.T) {
+	rising := func(named string) *scene {
+		s := cluster(3)
+		s.record(func(r *instance.Record) { r.Epoch = 6 })
+		for i := range 3 {
+			s.fenced(i, 6)
+		}
+		s.at(0).Report.Role = instance.RolePrimary
+		s.holds(0, uuid(0)+":1-101")
+		s.at(1).Report.Served = 2
+		s.Request.ForcePromote = named
+		return s
+	}
+	for i, named := range []string{"db-0", "db-1"} {
+		s := rising(named)
+		if d := told(s.waits(t), i); d.Role != instance.RoleStandby || d.Epoch != 7 {
+			t.Errorf("%s is told %s in epoch %d", named, d.Role, d.Epoch)
+		}
+		s.fenced(i, 7)
+		if c := s.commits(t, topology.CommitForcePromote); c.To.Primary != named || c.To.Epoch != 7 || len(c.To.Voters) != 1 {
+			t.Errorf("committed %+v", c.To)
+		}
+	}
+}
+
+// A cluster that is deleted closes its primary first and commits nothing.
+func TestRetire(t *testing.T) {
+	s := cluster(3)
+	plan, done := topology.Retire(s.Observation)
+	if d := told(plan, 0); done || plan.Commit != nil || d.Role != instance.RoleDrain || len(plan.Directives) != 1 {
+		t.Errorf("done %v, %+v", done, plan)
+	}
+	s.at(0).Report.Role, s.at(0).Report.Drained, s.at(0).Report.Serving = instance.RoleDrain, true, false
+	if plan, done := topology.Retire(s.Observation); !done || plan.Commit != nil {
+		t.Errorf("done %v, %+v", done, plan)
+	}
+	s.silence(0, time.Second)
+	if _, done := topology.Retire(s.Observation); !done {
+		t.Error("waits for a primary that nobody can tell anything")
+	}
+}
+
+// Failover by hand: the old primary comes back by itself, another one only when asked for.
+func TestManualFailover(t *testing.T) {
+	s := cluster(3)
+	s.Spec.ManualFailover = true
+	s.died(0)
+	s.fenced(1, 6)
+	s.fenced(2, 6)
+	if plan := s.waits(t); plan.State != topology.Waiting || len(plan.Directives) > 0 {
+		t.Errorf("%s: %s, told %+v", plan.State, plan.Why, plan.Directives)
+	}
+	s.Request.Switchover = "db-2"
+	if c := s.commits(t, topology.CommitPromote); c.To.Primary != "db-2" {
+		t.Errorf("%s is promoted", c.To.Primary)
+	}
+	s.Request.Switchover = ""
+	s.at(0).Report.State = instance.StateRunning
+	s.fenced(0, 6)
+	s.holds(0, uuid(0)+":1-100")
+	if c := s.commits(t, topology.CommitPromote); c.To.Primary != "db-0" {
+		t.Errorf("%s is promoted", c.To.Primary)
+	}
+}
+
+// What is asked for and cannot be done is refused in words.
+func TestRefusedSwitchovers(t *testing.T) {
+	for asked, spoil := range map[string]func(*scene){
+		"db-9":               func(*scene) {},
+		"db-1":               func(s *scene) { s.at(1).Report.Acknowledging = false },
+		topology.AnyInstance: func(s *scene) { s.silence(1, time.Second); s.silence(2, time.Second) },
+	} {
+		s := cluster(3)
+		spoil(s)
+		s.Request.Switchover = asked
+		if plan := s.decide(t); len(plan.Done) != 1 || plan.Done[0].Refused == "" {
+			t.Errorf("%s: answered %+v", asked, plan.Done)
+		}
+	}
+	s := cluster(3)
+	s.Request.Switchover = "db-0"
+	if plan := s.waits(t); len(plan.Done) != 1 || plan.Done[0].Refused != "" {
+		t.Errorf("db-0: answered %+v", plan.Done)
+	}
+}
