@@ -46,7 +46,7 @@ type Options struct {
 	// Version is the agent's build version.
 	Version string
 	// Logger receives what happens, never a secret.
-	Logger *slog.Logger
+	Logger *slog.Logger `json:"-"`
 }
 
 // Operator is the agent's view of the link to the operator.
@@ -158,8 +158,9 @@ type run struct {
 	watch func()
 }
 
-// kill ends the run at once.
+// kill ends the run at once. From here on it counts as gone: nothing that it still says is of any use.
 func (r *run) kill() error {
+	r.dying.Store(true)
 	if err := r.process.Kill(); err != nil {
 		return fmt.Errorf("kill mysqld: %w", err)
 	}
@@ -358,7 +359,7 @@ func (a *Agent) work(ctx context.Context, task func(context.Context) func()) {
 	}()
 }
 
-// job runs a long task that owns nothing. finish is called by the loop.
+// job runs a long task that owns nothing. finish is called by the loop once it owns the memory.
 func (a *Agent) job(ctx context.Context, name string, task func(context.Context) (finish func())) {
 	if a.jobs[name] {
 		return
@@ -368,9 +369,7 @@ func (a *Agent) job(ctx context.Context, name string, task func(context.Context)
 		finish := task(ctx)
 		a.done <- func() {
 			delete(a.jobs, name)
-			if finish != nil {
-				finish()
-			}
+			a.later = a.then(a.later, finish)
 			a.nextTurn = time.Time{}
 		}
 	}()
@@ -427,6 +426,7 @@ func (a *Agent) forgetRun(end runEnd, tainted bool) {
 	switch {
 	case !end.run.answered.Load():
 		a.startFailures++
+		a.fail(instance.ProblemStartFailed, fmt.Errorf("mysqld ends while it starts (%s): %s", end.exit, a.reporter.errors.last()))
 		a.nextStart = now.Add(min(100*time.Millisecond<<min(a.startFailures, 6), 5*time.Second))
 	case tainted && serving && !a.inbox.waiting():
 		// Leave the processor to the failover for a moment; a directive ends the wait.

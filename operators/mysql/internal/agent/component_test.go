@@ -106,6 +106,9 @@ func TestLifeOfACluster(t *testing.T) {
 	step("a switchover under load loses nothing and restarts nobody", func(t *testing.T) {
 		old, next := primary, other(c, primary)
 		starts := old.report().Starts
+		next.await("be close behind", func(r instance.Report) bool {
+			return set(t, old.report().Executed).Subtract(set(t, r.Executed)).Count() < 200
+		})
 		begin := time.Now()
 		drained := c.obey(old, instance.Directive{Role: instance.RoleDrain})
 		if !drained.Drained || drained.Serving || drained.WaitingCommits != 0 {
@@ -151,6 +154,39 @@ func TestLifeOfACluster(t *testing.T) {
 		c.obey(primary, c.primary(1, true, stays, out))
 		c.obey(out, c.replica(primary, out, true))
 		out.await("be back", func(r instance.Report) bool { return r.Receiver.Connected })
+	})
+	step("accounts follow the Secret and stay out of the system", func(t *testing.T) {
+		file := filepath.Join(primary.usersDir, "reader")
+		if err := os.WriteFile(file, []byte("first"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		duty := c.primary(1, true, without(c.members, primary)...)
+		duty.Users = append(duty.Users,
+			instance.User{Name: "reader", Access: instance.AccessReadOnly},
+			instance.User{Name: "ghost", Access: instance.AccessReadWrite})
+		c.tell(primary, duty)
+		r := primary.await("miss a key", func(r instance.Report) bool { return r.UserErrors["ghost"] != "" })
+		if !strings.Contains(r.UserErrors["ghost"], `no key "ghost"`) || len(r.UserErrors) != 1 {
+			t.Errorf("user errors %v", r.UserErrors)
+		}
+		awaitQuery(t, open(t, primary, "reader", "first", "shop_db"), "SELECT COUNT(*) FROM orders")
+		reader := open(t, primary, "reader", "first", "")
+		for _, statement := range []string{
+			"INSERT INTO shop_db.orders (id) VALUES (1)", "SELECT * FROM mysql.user", "SELECT * FROM kapok_internal.account", "SET GLOBAL offline_mode = ON",
+		} {
+			if _, err := reader.ExecContext(t.Context(), statement); err == nil {
+				t.Errorf("a read-only account may: %s", statement)
+			}
+		}
+		for _, statement := range []string{"DELETE FROM mysql.user", "SET GLOBAL super_read_only = OFF", "DROP DATABASE kapok_internal"} {
+			if _, err := target.Load().ExecContext(t.Context(), statement); err == nil {
+				t.Errorf("an application account may: %s", statement)
+			}
+		}
+		if err := os.WriteFile(file, []byte("second"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		awaitQuery(t, open(t, primary, "reader", "second", "shop_db"), "SELECT COUNT(*) FROM orders")
 	})
 	step("configuration is checked, applied and, where it must be, waits for a restart", func(t *testing.T) {
 		replica := other(c, primary)
@@ -200,15 +236,38 @@ func TestLifeOfACluster(t *testing.T) {
 		if r.ProblemReason != instance.ProblemIsolated || took > lease+time.Second {
 			t.Errorf("after %v: %s", took, r.ProblemReason)
 		}
+		if r.Serving || r.State == instance.StateRunning {
+			t.Errorf("it says that it fenced itself, and %s, serving %v", r.State, r.Serving)
+		}
 		r = primary.await("come back closed", func(r instance.Report) bool { return r.State == instance.StateRunning })
 		if r.Serving || r.Role != "" {
 			t.Errorf("it came back with an office: %+v", r)
 		}
 	})
-	c.epoch--
-	primary = c.failOver(t, without(c.members, primary), 1)
-	target.Store(c.app(primary))
-	w.awaitRows(t, 10)
+	step("I7 a primary that may not serve yet takes members and no client", func(t *testing.T) {
+		voters := without(c.members, primary)
+		for _, m := range voters {
+			m.await("apply everything", func(r instance.Report) bool { return r.Executed == r.Received })
+		}
+		best, rest := voters[0], voters[1]
+		if set(t, rest.report().Executed).Contains(set(t, best.report().Executed)) {
+			best, rest = rest, best
+		}
+		r := c.obey(best, c.primary(1, false, rest))
+		if r.Serving {
+			t.Error("it serves")
+		}
+		c.obey(rest, c.replica(best, rest, true))
+		rest.await("attach", func(r instance.Report) bool { return r.Receiver.Connected })
+		_, err := open(t, best, appUser, appPassword, "shop_db").ExecContext(t.Context(), "SELECT 1")
+		if err == nil || !strings.Contains(err.Error(), "offline mode") {
+			t.Errorf("a client got in: %v", err)
+		}
+		c.obey(best, c.primary(1, true, rest))
+		primary = best
+		target.Store(c.app(primary))
+		w.awaitRows(t, 10)
+	})
 	acked := w.finish()
 	checkRows(t, target.Load(), acked)
 	replica := other(c, primary)
@@ -217,6 +276,22 @@ func TestLifeOfACluster(t *testing.T) {
 	})
 	checkRows(t, open(t, replica, appUser, appPassword, "shop_db"), acked)
 	t.Logf("%d acknowledged rows, all there", len(acked))
+}
+
+// awaitQuery waits until a statement succeeds.
+func awaitQuery(t *testing.T, db *sql.DB, statement string) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		_, err := db.ExecContext(t.Context(), statement)
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", statement, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // lease is the lease that the tests' directives give.

@@ -133,6 +133,7 @@ func (a *Agent) acceptDirective(context.Context) func() {
 		m.drained = false
 	}
 	m.directive, m.accepted = d, d.ID
+	m.users.next = time.Time{}
 	// What was decided for the directive before says nothing about this one.
 	m.plan = duty.Plan{}
 	a.inbox.accept(d, promised)

@@ -127,6 +127,13 @@ var blank = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	if options := os.Getenv(childOptions); options != "" {
+		if err := child(options); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	code := m.Run()
 	if root, err := blank(); err == nil && os.Getenv("KAPOK_MYSQLD") != "" {
 		_ = os.RemoveAll(root)

@@ -129,10 +129,6 @@ func (a *Agent) picture() instance.Report {
 		r.Problem, r.ProblemReason = m.clone.problem, instance.ProblemCloneFailed
 	}
 	if run == nil {
-		if a.startFailures > 0 && r.Problem == "" {
-			r.Problem = "mysqld ends while it starts: " + a.reporter.errors.last()
-			r.ProblemReason = instance.ProblemStartFailed
-		}
 		return r
 	}
 	r.State = instance.StateStarting

@@ -60,6 +60,7 @@ func (a *Agent) startMysqld(ctx context.Context) func() {
 	if err != nil {
 		return a.startFailed(instance.ProblemStartFailed, err)
 	}
+	a.reporter.errors.reset()
 	// A socket of an earlier run would be taken for an answer.
 	_ = os.Remove(a.paths.socket)
 	process, err := a.supervisor.Start(agent.Spec{

@@ -82,6 +82,7 @@ func (a *Agent) turn(r *run) func(context.Context) func() {
 		if err == nil && plan.Drained && m.directive.Role == instance.RoleDrain {
 			m.drained = true
 			a.guard.Disarm()
+			a.prober.stop()
 		}
 		if err == nil && plan.Converged {
 			m.role, m.roleEpoch = m.directive.Role, m.directive.Epoch
@@ -177,6 +178,9 @@ func (a *Agent) finishTurn(r *run, err error, changed bool) {
 		}
 	}
 	a.sealCredentials()
+	if a.servesNow() {
+		a.prober.serve(r.client, m.directive.Epoch)
+	}
 	a.prober.observed(m.observation != nil && m.observation.WaitingCommits > 0, now)
 }
 
@@ -227,6 +231,7 @@ func (a *Agent) take(ctx context.Context, r *run, step duty.Step) error {
 	case duty.CeaseSource:
 		r.tainted.Store(false)
 		a.guard.Disarm()
+		a.prober.stop()
 		m.drained, m.primaryEpoch, m.passwords = false, 0, nil
 		m.credentials, m.sealedOf = map[string]instance.Sealed{}, map[string]string{}
 		return nil

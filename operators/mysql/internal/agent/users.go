@@ -46,14 +46,13 @@ func newUserMemory() userMemory { return userMemory{errors: map[string]string{}}
 func (a *Agent) keepUsers(ctx context.Context, r *run) {
 	m := &a.memory
 	d, o := m.directive, m.observation
-	if d == nil || d.Primary == nil || !m.plan.Converged || !d.Primary.Serve || o == nil || o.WaitingCommits > 0 {
+	if !a.servesNow() || o == nil {
 		return
 	}
 	if len(o.Dumps) < d.Primary.Acks || time.Now().Before(m.users.next) || a.jobs["users"] {
 		return
 	}
 	users := d.Users
-	a.prober.serve(r.client, d.Epoch)
 	a.job(ctx, "users", func(ctx context.Context) func() {
 		problems, stuck, err := a.applyUsers(ctx, r.client, users, d.Epoch)
 		return func() {
@@ -70,6 +69,12 @@ func (a *Agent) keepUsers(ctx context.Context, r *run) {
 			}
 		}
 	})
+}
+
+// servesNow says whether the instance is the serving primary that it was told to be.
+func (a *Agent) servesNow() bool {
+	d := a.memory.directive
+	return d != nil && d.Role == instance.RolePrimary && d.Primary != nil && d.Primary.Serve && a.memory.plan.Converged
 }
 
 // applyUsers brings the accounts to what they shall be. stuck says that a statement was not answered in time.

@@ -3,6 +3,7 @@ package mysqld
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -132,7 +133,7 @@ func (o *Observation) channel(ctx context.Context, conn *sql.Conn) error {
 		JOIN performance_schema.replication_connection_status s USING (CHANNEL_NAME) WHERE CHANNEL_NAME = ''`).
 		Scan(&ch.Host, &ch.Port, &ch.User, &receiver, &ch.SourceUUID, &ch.Retrieved, &heard, &queued,
 			&ch.ReceiverErrno, &ch.ReceiverError)
-	if err == sql.ErrNoRows {
+	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
 	if err != nil {
@@ -153,7 +154,7 @@ func (o *Observation) channel(ctx context.Context, conn *sql.Conn) error {
 func (ch *Channel) applier(ctx context.Context, conn *sql.Conn) error {
 	err := conn.QueryRowContext(ctx, `SELECT SERVICE_STATE = 'ON' FROM performance_schema.replication_applier_status
 		WHERE CHANNEL_NAME = ''`).Scan(&ch.Applier)
-	if err != nil && err != sql.ErrNoRows {
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
 	rows, err := conn.QueryContext(ctx, `SELECT LAST_ERROR_NUMBER, LAST_ERROR_MESSAGE, '' FROM

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -26,7 +27,7 @@ func (c *Client) UserDigest(ctx context.Context, name string) (salt, digest []by
 	defer cancel()
 	err = c.db.QueryRowContext(ctx, `SELECT salt, digest FROM `+Schema+`.account WHERE name = ?
 		AND EXISTS (SELECT 1 FROM mysql.user WHERE user = ? AND host = '%')`, name, name).Scan(&salt, &digest)
-	if err == sql.ErrNoRows {
+	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil, false, nil
 	}
 	if err != nil {
