@@ -53,6 +53,10 @@ type Failure struct {
 	What string
 	// Err is why.
 	Err error
+	// Reason is a condition reason if there is one that says more than that something failed.
+	Reason string
+	// Claim names the instance whose volume claim it is about; empty if it is about none.
+	Claim string
 }
 
 // Outcome is what came of a plan.
@@ -93,7 +97,11 @@ func (a *Actor) Act(ctx context.Context, obs *observe.Observation, plan topology
 		return out
 	}
 	a.direct(obs, plan, &out)
-	out.Failures = append(out.Failures, a.Objects.Apply(ctx, obs, plan)...)
+	if taken := a.taken(ctx, obs.Cluster); len(taken) > 0 {
+		out.Failures = append(out.Failures, taken...)
+	} else {
+		out.Failures = append(out.Failures, a.Objects.Apply(ctx, obs, plan)...)
+	}
 	if plan.Delete != nil {
 		a.deletePod(ctx, obs, *plan.Delete, &out)
 	}

@@ -3,6 +3,8 @@ package act
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
@@ -46,8 +49,7 @@ func (k *KubernetesObjects) Apply(ctx context.Context, obs *observe.Observation,
 		_, err = k.Applier.Apply(ctx, objects...)
 	}
 	fail("apply the objects", err)
-	fail("enlarge the volumes", k.enlarge(ctx, obs))
-	return failures
+	return append(failures, k.enlarge(ctx, obs)...)
 }
 
 func (k *KubernetesObjects) objects(ctx context.Context, obs *observe.Observation, plan topology.Plan) ([]runtime.ApplyConfiguration, error) {
@@ -90,20 +92,30 @@ func (k *KubernetesObjects) claimSize(ctx context.Context, obs *observe.Observat
 }
 
 // enlarge raises the claims that are smaller than the user wants. Whether the volumes can grow is up to their class.
-func (k *KubernetesObjects) enlarge(ctx context.Context, obs *observe.Observation) error {
+func (k *KubernetesObjects) enlarge(ctx context.Context, obs *observe.Observation) []Failure {
+	var failures []Failure
 	want := obs.Cluster.Spec.Storage.Size
-	for _, claim := range obs.Claims {
+	for _, instance := range slices.Sorted(maps.Keys(obs.Claims)) {
+		claim := obs.Claims[instance]
 		have := claim.Spec.Resources.Requests[corev1.ResourceStorage]
-		if claim.DeletionTimestamp != nil || have.Cmp(want) >= 0 {
+		// A claim can be enlarged once it is bound.
+		if claim.DeletionTimestamp != nil || claim.Status.Phase != corev1.ClaimBound || have.Cmp(want) >= 0 {
 			continue
 		}
 		larger := claim.DeepCopy()
 		larger.Spec.Resources.Requests[corev1.ResourceStorage] = want
-		if err := k.Client.Patch(ctx, larger, client.MergeFrom(claim)); err != nil {
-			return fmt.Errorf("enlarge volume claim %s from %s to %s: %w", claim.Name, have.String(), want.String(), err)
+		err := k.Client.Patch(ctx, larger, client.MergeFrom(claim))
+		what := fmt.Sprintf("enlarge volume claim %s from %s to %s", claim.Name, have.String(), want.String())
+		switch {
+		case err == nil, apierrors.IsNotFound(err):
+		case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
+			failures = append(failures, Failure{What: what, Reason: v1alpha1.ReasonExpansionRefused, Claim: instance,
+				Err: fmt.Errorf("its volume cannot be enlarged from %s to %s: %w", have.String(), want.String(), err)})
+		default:
+			failures = append(failures, Failure{What: what, Err: err})
 		}
 	}
-	return nil
+	return failures
 }
 
 // endpoints are the EndpointSlices of the three Services.
@@ -128,11 +140,12 @@ func (k *KubernetesObjects) endpoints(obs *observe.Observation, want topology.En
 	} {
 		targets := k.targets(obs, service.members)
 		out = append(out, manifest.EndpointSlice(cluster, service.name, discoveryv1.AddressTypeIPv4, targets))
-		for _, target := range targets {
-			if manifest.FamilyOf(target.IP) == discoveryv1.AddressTypeIPv6 {
-				out = append(out, manifest.EndpointSlice(cluster, service.name, discoveryv1.AddressTypeIPv6, targets))
-				break
-			}
+		isIPv6 := func(target manifest.Endpoint) bool {
+			return manifest.FamilyOf(target.IP) == discoveryv1.AddressTypeIPv6
+		}
+		// The slice of the other family is there once it was needed, and must not keep what is gone.
+		if slices.ContainsFunc(targets, isIPv6) || obs.Slices[manifest.EndpointSliceName(service.name, discoveryv1.AddressTypeIPv6)] {
+			out = append(out, manifest.EndpointSlice(cluster, service.name, discoveryv1.AddressTypeIPv6, targets))
 		}
 	}
 	return out

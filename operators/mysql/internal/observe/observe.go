@@ -42,6 +42,8 @@ type Observation struct {
 	// Pods and Claims are the pods and data volume claims by instance name.
 	Pods   map[string]*corev1.Pod
 	Claims map[string]*corev1.PersistentVolumeClaim
+	// Slices are the names of the EndpointSlices of the cluster that exist.
+	Slices map[string]bool
 	// PodProblems says, by instance name, why a pod does not come up.
 	PodProblems map[string]PodProblem
 	// Unreadable says, by instance name, why an agent's report could not be understood.
@@ -90,7 +92,7 @@ func (o *Observer) Observe(ctx context.Context, name types.NamespacedName) (*Obs
 	}
 	out := &Observation{
 		Cluster: cluster, Pods: map[string]*corev1.Pod{}, Claims: map[string]*corev1.PersistentVolumeClaim{},
-		PodProblems: map[string]PodProblem{}, Unreadable: map[string]string{},
+		Slices: map[string]bool{}, PodProblems: map[string]PodProblem{}, Unreadable: map[string]string{},
 	}
 	out.Topology = topology.Observation{
 		Now: o.Now(), Term: term, Spec: spec(cluster), Record: o.record(name, cluster), Request: request(cluster),
@@ -139,11 +141,14 @@ func (o *Observer) objects(ctx context.Context, cluster *v1alpha1.MySQLCluster, 
 		}
 	}
 	var slices discoveryv1.EndpointSliceList
-	service := client.MatchingLabels{discoveryv1.LabelServiceName: manifest.ReadWriteService(cluster.Name)}
-	if err := o.Cached.List(ctx, &slices, in, service); err != nil {
+	if err := o.Cached.List(ctx, &slices, in, labels); err != nil {
 		return fmt.Errorf("list the endpoint slices of %s: %w", cluster.Name, err)
 	}
 	for _, slice := range slices.Items {
+		out.Slices[slice.Name] = true
+		if slice.Labels[discoveryv1.LabelServiceName] != manifest.ReadWriteService(cluster.Name) {
+			continue
+		}
 		for _, endpoint := range slice.Endpoints {
 			if endpoint.TargetRef != nil {
 				out.Topology.ReadWrite = endpoint.TargetRef.Name
@@ -164,6 +169,14 @@ func (o *Observer) members(name types.NamespacedName, out *Observation) {
 	for pod := range out.Pods {
 		reach(pod)
 	}
+	if out.Topology.Record.Epoch == 0 {
+		// A volume from before the cluster may hold the only copy of something, wanted or not (I9).
+		for instanceName, claim := range out.Claims {
+			if isOld(claim, out.Cluster) {
+				reach(instanceName)
+			}
+		}
+	}
 	for _, voter := range out.Topology.Record.Voters {
 		reach(voter)
 	}
@@ -177,7 +190,7 @@ func (o *Observer) members(name types.NamespacedName, out *Observation) {
 func (o *Observer) member(cluster types.NamespacedName, out *Observation, ordinal int) topology.Member {
 	m := topology.Member{Name: manifest.InstanceName(cluster.Name, ordinal), Ordinal: ordinal}
 	if claim := out.Claims[m.Name]; claim != nil {
-		m.OldVolume = claim.CreationTimestamp.Before(&out.Cluster.CreationTimestamp)
+		m.OldVolume = isOld(claim, out.Cluster)
 	}
 	pod := out.Pods[m.Name]
 	if pod != nil {
@@ -211,6 +224,11 @@ func (o *Observer) member(cluster types.NamespacedName, out *Observation, ordina
 		m.Silence = out.Topology.Now.Sub(peer.HeartbeatAt)
 	}
 	return m
+}
+
+// isOld says whether a volume claim is from before the cluster.
+func isOld(claim *corev1.PersistentVolumeClaim, cluster *v1alpha1.MySQLCluster) bool {
+	return claim.CreationTimestamp.Before(&cluster.CreationTimestamp)
 }
 
 // remember counts since when members have been unfit in the committed epoch, and silent if they were never heard.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -54,15 +56,26 @@ func (r *Reporter) Unknown(ctx context.Context, name types.NamespacedName, why e
 	if err := r.Client.Get(ctx, name, &cluster); err != nil {
 		return client.IgnoreNotFound(err)
 	}
+	conditions := condition.AllUnknown(status.Types(), v1alpha1.ReasonNotObserved, why.Error())
+	return r.write(ctx, &cluster, kept(&cluster, v1alpha1.SummaryUnknown, conditions))
+}
+
+// Retiring says that a cluster is being deleted. What was found about it last stays as it is.
+func (r *Reporter) Retiring(ctx context.Context, cluster *v1alpha1.MySQLCluster) error {
+	return r.write(ctx, cluster, kept(cluster, v1alpha1.SummaryDeleting, status.Retiring()))
+}
+
+// kept is the status as it is, but for summary and conditions.
+func kept(cluster *v1alpha1.MySQLCluster, summary v1alpha1.Summary, conditions []metav1.Condition) status.Status {
 	out := status.Status{
-		ObservedGeneration: cluster.Generation, Summary: v1alpha1.SummaryUnknown, Ready: cluster.Status.Ready,
+		ObservedGeneration: cluster.Generation, Summary: summary, Ready: cluster.Status.Ready,
 		ReadyInstances: cluster.Status.ReadyInstances, Version: cluster.Status.Version, Instances: cluster.Status.Instances,
-		Conditions: condition.AllUnknown(status.Types(), v1alpha1.ReasonNotObserved, why.Error()),
+		Conditions: conditions,
 	}
 	if e := cluster.Status.Endpoints; e != nil {
 		out.Endpoints = *e
 	}
-	return r.write(ctx, &cluster, out)
+	return out
 }
 
 // events sends what happened in this round. Commits, deletions and answers are transitions by themselves; states are
@@ -78,10 +91,10 @@ func (r *Reporter) events(obs *observe.Observation, plan topology.Plan, out act.
 	for _, done := range out.Answered {
 		r.Events.Emit(about, status.Answered(done))
 	}
-	if plan.State == topology.FailingOver && plan.Commit == nil {
-		r.Events.EmitOnce(about, "lost", fmt.Sprint(obs.Topology.Record.Epoch), status.Lost(plan.Why))
-	}
 	for _, d := range plan.Directives {
+		if d.Directive.Role == instance.RoleStandby && d.Directive.Epoch > obs.Topology.Record.Epoch {
+			r.Events.EmitOnce(about, "lost", fmt.Sprint(obs.Topology.Record.Epoch), status.Lost(plan.Why))
+		}
 		if d.Directive.Role == instance.RoleClone {
 			r.Events.EmitOnce(about, "clone/"+d.Member, fmt.Sprint(d.Directive.Epoch, d.Directive.Clone.Why), status.Rebuilding(d.Member, d.Why))
 		}
@@ -98,15 +111,39 @@ func (r *Reporter) events(obs *observe.Observation, plan topology.Plan, out act.
 func input(obs *observe.Observation, plan topology.Plan, out act.Outcome) status.Input {
 	in := status.Input{
 		Cluster: obs.Cluster, Observation: obs.Topology, Plan: plan, Unreadable: obs.Unreadable,
-		PodProblems: make(map[string]status.Problem, len(obs.PodProblems)),
+		PodProblems: make(map[string]status.Problem, len(obs.PodProblems)), Claims: make(map[string]status.Problem),
 	}
 	for name, p := range obs.PodProblems {
 		in.PodProblems[name] = status.Problem{Reason: p.Reason, Message: p.Message}
 	}
+	for name, claim := range obs.Claims {
+		if problem, ok := claimProblem(claim); ok {
+			in.Claims[name] = problem
+		}
+	}
 	for _, f := range out.Failures {
-		in.Failures = append(in.Failures, fmt.Sprintf("%s: %v", f.What, f.Err))
+		if f.Claim != "" {
+			in.Claims[f.Claim] = status.Problem{Reason: f.Reason, Message: f.Err.Error()}
+			continue
+		}
+		in.Failures = append(in.Failures, status.Problem{Reason: f.Reason, Message: fmt.Sprintf("%s: %v", f.What, f.Err)})
 	}
 	return in
+}
+
+// claimProblem says what a volume claim waits for.
+func claimProblem(claim *corev1.PersistentVolumeClaim) (status.Problem, bool) {
+	want, have := claim.Spec.Resources.Requests[corev1.ResourceStorage], claim.Status.Capacity[corev1.ResourceStorage]
+	switch {
+	case claim.Status.Phase == corev1.ClaimLost:
+		return status.Problem{Reason: v1alpha1.ReasonVolumePending, Message: "the volume of its claim is lost"}, true
+	case claim.Status.Phase != corev1.ClaimBound:
+		return status.Problem{Reason: v1alpha1.ReasonVolumePending, Message: "its volume claim is not bound yet"}, true
+	case have.Cmp(want) < 0:
+		return status.Problem{Reason: v1alpha1.ReasonResizePending,
+			Message: fmt.Sprintf("its volume of %s is being enlarged to %s", have.String(), want.String())}, true
+	}
+	return status.Problem{}, false
 }
 
 // write applies the derived status unless it is there already.
@@ -121,8 +158,9 @@ func (r *Reporter) write(ctx context.Context, cluster *v1alpha1.MySQLCluster, de
 		return nil
 	}
 	desired := ac.MySQLCluster(cluster.Name, cluster.Namespace).WithUID(cluster.UID).WithStatus(configuration(derived, conditions))
-	if err := r.Client.Status().Apply(ctx, desired, client.FieldOwner(statusOwner), client.ForceOwnership); err != nil {
-		return fmt.Errorf("write the status of %s: %w", cluster.Name, client.IgnoreNotFound(err))
+	err := r.Client.Status().Apply(ctx, desired, client.FieldOwner(statusOwner), client.ForceOwnership)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("write the status of %s: %w", cluster.Name, err)
 	}
 	return nil
 }

@@ -28,13 +28,17 @@ func conditions(in Input) []metav1.Condition {
 	return out
 }
 
-// ready repeats the first finding that is not well.
+// ready repeats the first finding that is not well. While something is being changed or brought back, the cluster is not
+// yet what its spec asks for, even if one more instance can be lost.
 func ready(findings []metav1.Condition) metav1.Condition {
 	for _, c := range findings {
 		if c.Type != v1alpha1.ConditionProgressing && c.Status != metav1.ConditionTrue &&
 			(c.Type != v1alpha1.ConditionRedundant || c.Reason != v1alpha1.ReasonSingleInstance) {
 			return condition.New(v1alpha1.ConditionReady, c.Status, c.Reason, c.Message)
 		}
+	}
+	if p := find(findings, v1alpha1.ConditionProgressing); p.Status == metav1.ConditionTrue {
+		return condition.New(v1alpha1.ConditionReady, metav1.ConditionFalse, p.Reason, p.Message)
 	}
 	return condition.New(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonAsExpected, "the cluster is all that its spec asks for")
 }
@@ -64,6 +68,8 @@ func available(in Input) metav1.Condition {
 		return is(metav1.ConditionFalse, v1alpha1.ReasonBootstrapping, plan.Why)
 	case suspected(o):
 		return is(metav1.ConditionUnknown, v1alpha1.ReasonNotObserved, plan.Why)
+	case fencing(in):
+		return is(metav1.ConditionFalse, v1alpha1.ReasonFailingOver, plan.Why)
 	case o.Spec.ManualFailover && o.Request.Switchover == "":
 		return is(metav1.ConditionFalse, v1alpha1.ReasonManualFailover, plan.Why)
 	case len(o.Record.Voters) == 1:
@@ -76,6 +82,26 @@ func available(in Input) metav1.Condition {
 func suspected(o topology.Observation) bool {
 	p := o.Primary()
 	return p != nil && (!p.Connected || p.Report == nil) && p.Silence < topology.PromoteAfter
+}
+
+// fencing says whether a failover has begun that waits for nothing but the answers of voters who are there.
+func fencing(in Input) bool {
+	o, begun, there, fenced := in.Observation, false, 0, 0
+	for _, d := range in.Plan.Directives {
+		begun = begun || d.Directive.Role == instance.RoleStandby && d.Directive.Epoch > o.Record.Epoch
+	}
+	for _, name := range o.Record.Voters {
+		m := o.Member(name)
+		if m == nil || !m.Connected || m.Report == nil || m.Report.State != instance.StateRunning {
+			continue
+		}
+		there++
+		if m.Report.Role == instance.RoleStandby && m.Report.Epoch > o.Record.Epoch {
+			fenced++
+		}
+	}
+	quorum := topology.ReadQuorum(len(o.Record.Voters))
+	return begun && there >= quorum && fenced < quorum
 }
 
 // redundant says whether one more instance can be lost: the rest must still be a write quorum at work.
@@ -120,6 +146,9 @@ func progressing(in Input) metav1.Condition {
 	case topology.Starting:
 		return is(metav1.ConditionTrue, v1alpha1.ReasonCreating, plan.Why)
 	case topology.Waiting:
+		if fencing(in) {
+			return is(metav1.ConditionTrue, v1alpha1.ReasonFailingOver, plan.Why)
+		}
 		return is(metav1.ConditionFalse, v1alpha1.ReasonBlocked, plan.Why)
 	case topology.FailingOver:
 		return is(metav1.ConditionTrue, v1alpha1.ReasonFailingOver, plan.Why)

@@ -143,8 +143,13 @@ func summary(in Input, conditions []metav1.Condition) v1alpha1.Summary {
 	case topology.SwitchingOver:
 		return v1alpha1.SummarySwitchingOver
 	case topology.Waiting:
-		if available.Reason == v1alpha1.ReasonManualFailover {
+		switch available.Reason {
+		case v1alpha1.ReasonManualFailover, v1alpha1.ReasonBootstrapping:
 			return v1alpha1.SummaryBlocked
+		case v1alpha1.ReasonFailingOver:
+			return v1alpha1.SummaryFailingOver
+		case v1alpha1.ReasonNotObserved:
+			return v1alpha1.SummaryDegraded
 		}
 		return v1alpha1.SummaryUnavailable
 	case topology.Unreachable:

@@ -18,6 +18,7 @@ func Commits() map[topology.CommitKind]event.Definition {
 		topology.CommitPromote:         define(event.Warning, topology.CommitPromote, "The primary was lost and a voter that holds everything was promoted."),
 		topology.CommitForcePromote:    define(event.Warning, topology.CommitForcePromote, "An instance was promoted without a quorum, by request."),
 		topology.CommitRenew:           define(event.Warning, topology.CommitRenew, "The primary goes on under a new epoch, after a failover that was begun and not needed."),
+		topology.CommitTakeOver:        define(event.Normal, topology.CommitTakeOver, "Another replica of the operator leads from now on."),
 		topology.CommitHandover:        define(event.Normal, topology.CommitHandover, "A switchover was begun."),
 		topology.CommitSwitchover:      define(event.Normal, topology.CommitSwitchover, "The primary was handed over."),
 		topology.CommitHandoverGivenUp: define(event.Warning, topology.CommitHandoverGivenUp, "A switchover was given up; the old primary goes on."),
