@@ -25,7 +25,7 @@ generated() {
 
 formatted() {
   local files
-  files=$(cd "$ROOT" && tracked_git ls-files -z '*.go' | xargs -0 -r gofmt -l)
+  files=$(cd "$ROOT" && find . -name '*.go' -not -path './.*' -print0 | xargs -0 -r gofmt -l)
   [[ -z $files ]] || die "not formatted (make fmt): $files"
 }
 
