@@ -12,7 +12,7 @@ import (
 
 var (
 	simSeed  = flag.Uint64("sim.seed", 0, "run the simulation with this seed alone and print what happens")
-	simRuns  = flag.Int("sim.runs", 300, "how many seeds the simulation runs")
+	simRuns  = flag.Int("sim.runs", 200, "how many seeds the simulation runs")
 	simFirst = flag.Uint64("sim.first", 1, "the first seed of the simulation")
 )
 

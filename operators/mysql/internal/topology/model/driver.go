@@ -165,7 +165,7 @@ func (d *driver) user() {
 			m.ApplyError = false
 		}
 	}
-	if o.Plan.State == topology.FailingOver && strings.Contains(o.Plan.Why, "annotation force-promote") {
+	if strings.Contains(o.Plan.Why, "name it in the annotation force-promote") {
 		w.note("user: force the promotion of %s", w.Store.Record.Primary)
 		w.Store.Request.ForcePromote = w.Store.Record.Primary
 		d.forced++
