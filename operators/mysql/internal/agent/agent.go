@@ -87,8 +87,6 @@ type Agent struct {
 	working context.CancelFunc
 	// turning says that the work is a turn, which a new directive cancels.
 	turning bool
-	// resume: a graceful restart keeps the directive of a single primary.
-	resume bool
 	// later is what to do with the memory once the loop owns it again.
 	later func()
 	// jobs are the long tasks under way, by name.
@@ -112,6 +110,8 @@ type paths struct {
 // memory is what the agent knows beside what mysqld tells; it does not survive the agent.
 type memory struct {
 	state state.State
+	// unsaved: the state has changed in a way that may be written a little later.
+	unsaved bool
 	// fresh: the volume had no state file when the agent came up.
 	fresh bool
 	// directive is the accepted one; nil before. since is when its role was first wanted.
@@ -416,12 +416,11 @@ func (a *Agent) forgetRun(end runEnd, tainted bool) {
 	m.config.run = ""
 	m.clone.busy, m.clone.copying = false, false
 	serving := m.directive != nil && (m.directive.Role == instance.RolePrimary || m.directive.Role == instance.RoleDrain)
-	if serving && !a.resume {
+	if serving {
 		// See the package's comment: a duty as primary ends with the run it was given to.
 		m.directive, m.accepted = nil, ""
 		a.inbox.forget()
 	}
-	a.resume = false
 	now := time.Now()
 	switch {
 	case !end.run.answered.Load():

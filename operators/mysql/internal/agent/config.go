@@ -205,18 +205,12 @@ func plainError(line string) string {
 	return ""
 }
 
-// restartForConfig returns the work that restarts mysqld.
+// restartForConfig returns the work that restarts mysqld. A single primary is afterwards promoted anew, like after any
+// other end of mysqld.
 func (a *Agent) restartForConfig(r *run) func(context.Context) func() {
 	stop := a.stopMysqld(r)
 	return func(ctx context.Context) func() {
 		a.log.Info("Restarting mysqld for its configuration")
-		finish := stop(ctx)
-		return func() {
-			if finish != nil {
-				finish()
-			}
-			// A single instance goes on with the directive that told it to restart.
-			a.resume = true
-		}
+		return stop(ctx)
 	}
 }

@@ -107,7 +107,7 @@ func (b *inbox) notes() (id, why string, isolated bool) {
 }
 
 // acceptDirective is the work that makes the promise of a directive durable and takes it over.
-func (a *Agent) acceptDirective(context.Context) func() {
+func (a *Agent) acceptDirective(ctx context.Context) func() {
 	d := a.inbox.next()
 	if d == nil {
 		return nil
@@ -117,6 +117,9 @@ func (a *Agent) acceptDirective(context.Context) func() {
 	if d.Role != instance.RoleClone && promised.Cloned {
 		promised.Cloned, changed = false, true
 	}
+	// Falling silent is safe whatever comes next, so that it need not wait for the disk.
+	silenced := a.silence(ctx, d)
+	defer func() { <-silenced }()
 	if changed {
 		if err := a.store.Save(promised); err != nil {
 			return func() {
@@ -142,6 +145,24 @@ func (a *Agent) acceptDirective(context.Context) func() {
 		a.nextTurn, a.nextStart = time.Time{}, time.Time{}
 		a.reporter.force = true
 	}
+}
+
+// silence stops the receiver of a follower that is told to stand by, beside the promise. The turn that follows sees to it
+// that it is stopped.
+func (a *Agent) silence(ctx context.Context, d *instance.Directive) <-chan struct{} {
+	done := make(chan struct{})
+	r, o := a.current.Load(), a.memory.observation
+	if d.Role != instance.RoleStandby || r == nil || r.tainted.Load() || o == nil || o.Channel == nil || !o.Channel.Receiver {
+		close(done)
+		return done
+	}
+	go func() {
+		defer close(done)
+		if err := r.client.StopReceiver(ctx); err != nil {
+			a.log.Debug("The receiver was not stopped beside the promise", "error", err.Error())
+		}
+	}()
+	return done
 }
 
 // fail remembers what went wrong, for the report.

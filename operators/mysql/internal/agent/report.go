@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -73,7 +74,7 @@ func (a *Agent) report() {
 func (a *Agent) patch(r instance.Report) instance.Report {
 	now := time.Now()
 	r.Terminating = a.terminating()
-	r.Stalled = a.watch.Stalled(now)
+	r.Stalled = a.watch.Stalled(now) || r.Unresponsive
 	var full, isolated bool
 	r.Volume, full = a.watch.Fill()
 	r.Refused, r.RefusedWhy, isolated = a.inbox.notes()
@@ -158,7 +159,7 @@ func (a *Agent) fromObservation(r *instance.Report, o mysqld.Observation, run *r
 	r.RestartNeeded = m.restartNeeded()
 	r.Role, r.Epoch = m.role, m.roleEpoch
 	r.Drained = m.drained
-	r.Unresponsive = now.Sub(m.answeredAt) > unresponsive
+	r.Unresponsive = a.unresponsive(run, now)
 	// Convergence is about the directive as it is now: a picture from before it was accepted says nothing.
 	r.Converged = m.directive != nil && m.plan.Converged && m.role == m.directive.Role && m.roleEpoch == m.directive.Epoch
 	if len(m.users.errors) > 0 {
@@ -186,6 +187,23 @@ func (a *Agent) fromObservation(r *instance.Report, o mysqld.Observation, run *r
 	}
 	r.Attached, r.Admitted = sorted(r.Attached), sorted(r.Admitted)
 	r.Credentials = m.credentials
+}
+
+// unresponsive says whether mysqld runs and does not answer. A process that was stopped is told at once from one that is
+// only starved of the processor or the disk.
+func (a *Agent) unresponsive(r *run, now time.Time) bool {
+	silent := now.Sub(a.memory.answeredAt)
+	return silent > starved || silent > frozen && isStopped(r.process.PID())
+}
+
+// isStopped says whether a process was stopped by a signal.
+func isStopped(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	end := bytes.LastIndexByte(stat, ')')
+	return end > 0 && len(stat) > end+2 && (stat[end+2] == 'T' || stat[end+2] == 't')
 }
 
 // sorted sorts names and drops repetitions.

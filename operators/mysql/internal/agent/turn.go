@@ -27,8 +27,10 @@ const (
 	applyWait = 100 * time.Millisecond
 	// retryThreads is when a thread that stopped with an error is started again.
 	retryThreads = 2 * time.Second
-	// unresponsive is how long a server that has answered before may leave questions unanswered.
-	unresponsive = 2 * time.Second
+	// starved is how long a server that has answered before may leave questions unanswered, and frozen the same for one
+	// whose process was stopped.
+	starved = 5 * time.Second
+	frozen  = 1500 * time.Millisecond
 )
 
 // turn returns the work of one round: observe, decide, take the steps, observe again.
@@ -68,6 +70,9 @@ func (a *Agent) turn(r *run) func(context.Context) func() {
 				err = fmt.Errorf("%s: %w", step, err)
 				break
 			}
+		}
+		if m.unsaved && err == nil {
+			err = a.save(func(*state.State) {})
 		}
 		if len(plan.Steps) > 0 && err == nil {
 			after, oerr := a.observe(ctx, r)
@@ -222,7 +227,8 @@ func (a *Agent) take(ctx context.Context, r *run, step duty.Step) error {
 		if err := c.ForgetSource(ctx); err != nil {
 			return err
 		}
-		return a.save(func(st *state.State) { st.Channel = nil })
+		m.state.Channel, m.unsaved = nil, true
+		return nil
 	case duty.Follow:
 		return a.follow(ctx, c, s.Source)
 	case duty.BecomeSource:
@@ -261,18 +267,17 @@ func (a *Agent) save(change func(*state.State)) error {
 	if err := a.store.Save(next); err != nil {
 		return err
 	}
-	a.memory.state = next
+	a.memory.state, a.memory.unsaved = next, false
 	return nil
 }
 
-// follow sets the channel up. The state is written before mysqld's tables are, so that a channel whose setting up was cut
-// short is never taken for a finished one.
+// follow sets the channel up. What it was set up for is written to the volume only after the threads were started, since
+// writers may be waiting for them: if that is cut short, the volume tells of an earlier channel or of none, which no
+// directive fits any more, and the channel is set up again.
 func (a *Agent) follow(ctx context.Context, c *mysqld.Client, s instance.Source) error {
+	m := &a.memory
 	password, err := a.opener.Open(s.Credential)
 	if err != nil {
-		return err
-	}
-	if err := a.save(func(st *state.State) { st.Channel = nil }); err != nil {
 		return err
 	}
 	authority := ""
@@ -282,16 +287,15 @@ func (a *Agent) follow(ctx context.Context, c *mysqld.Client, s instance.Source)
 			return fmt.Errorf("keep the source's authority: %w", err)
 		}
 	}
+	m.state.Channel = nil
 	err = c.Follow(ctx, mysqld.Source{Host: s.Host, Port: s.Port, User: s.Credential.Account, Password: password, CAFile: authority})
 	if err != nil {
 		return err
 	}
-	epoch := a.memory.directive.Epoch
-	return a.save(func(st *state.State) {
-		st.Channel = &state.Channel{
-			Epoch: epoch, Source: s.Name, Host: s.Host, Port: s.Port, ServerUUID: s.ServerUUID, Secret: seal.Fingerprint(s.Credential),
-		}
-	})
+	m.state.Channel, m.unsaved = &state.Channel{
+		Epoch: m.directive.Epoch, Source: s.Name, Host: s.Host, Port: s.Port, ServerUUID: s.ServerUUID, Secret: seal.Fingerprint(s.Credential),
+	}, true
+	return nil
 }
 
 // openPeers makes a password for each account and opens it.

@@ -83,10 +83,10 @@ type Report struct {
 
 	// SelfFenced: the primary gave up by itself, see RefusedWhy's neighbour Problem.
 	SelfFenced bool `json:"selfFenced,omitempty"`
-	// Stalled: the volume has not completed a small synced write for some seconds.
+	// Stalled: the volume has not completed a small synced write for some seconds, or mysqld is Unresponsive.
 	Stalled bool `json:"stalled,omitempty"`
-	// Unresponsive: mysqld runs and has answered before, but not for two seconds (frozen, or its disk hangs). What the
-	// report says about it is what it said last.
+	// Unresponsive: mysqld runs and has answered before, but its process was stopped or it has not answered for some
+	// seconds. What the report says about it is what it said last.
 	Unresponsive bool `json:"unresponsive,omitempty"`
 	// Terminating: the pod was asked to stop; a primary waits to be relieved.
 	Terminating bool `json:"terminating,omitempty"`

@@ -138,6 +138,10 @@ func (x scene) primary(duty instance.PrimaryDuty) Plan {
 	if !x.self.State.Kept && !duty.Bootstrap {
 		return Plan{Problem: "the volume is blank: only the first primary of a cluster may begin with one"}
 	}
+	if !x.self.Tainted && x.self.State.Served >= x.d.Epoch {
+		return Plan{Problem: fmt.Sprintf("epoch %d was served before mysqld ended: what it recovered may be nowhere else, "+
+			"so that it serves again only in a new epoch", x.d.Epoch)}
+	}
 	if plan, done := x.emptyChannel(); !done {
 		return plan
 	}

@@ -193,6 +193,10 @@ func TestDecide(t *testing.T) {
 				"note that the data are kept", "note that epoch 5 is served", "set read_only=OFF", "set offline_mode=OFF",
 			}}
 		},
+		"I7 primary: an epoch that was served before mysqld ended is over": func() scenario {
+			self := Self{Name: "shop-0", State: state.State{Kept: true, Served: 5}}
+			return scenario{o: closed(), self: self, d: primaryDuty(true, 1, "shop-1"), problem: "epoch 5 was served"}
+		},
 		"primary: as told": func() scenario {
 			o, self := serving()
 			return scenario{o: o, self: self, d: primaryDuty(true, 1, "shop-1", "shop-2"), converged: true}
