@@ -29,6 +29,7 @@ func TestBadInput(t *testing.T) {
 		ready := got(c.WaitCondition(ctx, 10*time.Second, mysqlv1.ConditionReady, metav1.ConditionFalse, ""))(t, "not be ready")
 		suite.timeline.Log("  %s: %s", ready.Reason, ready.Message)
 	}
+	discard(t, namespace)
 	play(t, &scene{Cluster: cluster("any")},
 		step{"all are created side by side", func(ctx context.Context, t *testing.T, _ *scene) {
 			must(t, "create the namespace", suite.lab.Namespace(ctx, namespace))
@@ -53,9 +54,6 @@ func TestBadInput(t *testing.T) {
 			report := got(w.Verify(ctx))(t, "read the rows back")
 			judge(t, report, "in a cluster of one")
 			must(t, "remove the workload", w.Remove(ctx))
-		}},
-		step{"deleted with their namespace, nothing holds them back", func(ctx context.Context, t *testing.T, _ *scene) {
-			must(t, "delete the namespace", suite.lab.DeleteNamespace(ctx, namespace, 2*time.Minute))
 		}},
 	)
 }

@@ -86,6 +86,19 @@ func play(t *testing.T, s *scene, steps ...step) {
 	suite.env.Test(t, feature.Feature())
 }
 
+// discard begins to delete the scenario's own namespace when the scenario ends; that nothing holds a deletion back is a
+// scenario of its own.
+func discard(t *testing.T, namespace string) {
+	t.Cleanup(func() {
+		if suite.lab.Keep {
+			return
+		}
+		if err := suite.lab.DeleteNamespace(context.Background(), namespace, 0); err != nil {
+			t.Errorf("discard the namespace: %v", err)
+		}
+	})
+}
+
 // must ends the scenario if something did not work.
 func must(t *testing.T, what string, err error) {
 	t.Helper()

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -46,6 +47,13 @@ func (c *Cluster) Create(ctx context.Context, spec mysqlv1.MySQLClusterSpec) err
 // CreateBare creates the cluster with the lab's account, but not the Secret with its password.
 func (c *Cluster) CreateBare(ctx context.Context, spec mysqlv1.MySQLClusterSpec) error {
 	spec.Users = append(spec.Users, mysqlv1.User{Name: Account, Database: Database})
+	// A Go value cannot leave these fields out, as a manifest can.
+	if spec.Storage.Size.IsZero() {
+		spec.Storage.Size = resource.MustParse("1Gi")
+	}
+	if spec.HA.ProbeInterval.Duration == 0 {
+		spec.HA.ProbeInterval.Duration = 10 * time.Second
+	}
 	cluster := &mysqlv1.MySQLCluster{
 		ObjectMeta: metav1.ObjectMeta{Namespace: c.Key.Namespace, Name: c.Key.Name}, Spec: spec}
 	if err := c.Client.Create(ctx, cluster); err != nil {
@@ -109,10 +117,11 @@ func Describe(cluster *mysqlv1.MySQLCluster) string {
 	return strings.TrimSpace(strings.Join(parts, "  "))
 }
 
-// Healthy says whether the cluster is all that its spec asks for.
+// Healthy says whether the cluster is all that its spec asks for, and nothing is under way in it.
 func Healthy(cluster *mysqlv1.MySQLCluster) bool {
 	s := cluster.Status
 	return s.ObservedGeneration == cluster.Generation && meta.IsStatusConditionTrue(s.Conditions, mysqlv1.ConditionReady) &&
+		!meta.IsStatusConditionTrue(s.Conditions, mysqlv1.ConditionProgressing) &&
 		s.ReadyInstances == cluster.Spec.Instances && s.Record != nil && len(s.Record.Voters) == int(cluster.Spec.Instances)
 }
 

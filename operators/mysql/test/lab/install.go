@@ -193,12 +193,15 @@ func (l *Lab) Namespace(ctx context.Context, name string) error {
 	return nil
 }
 
-// DeleteNamespace deletes a namespace and waits until it is gone.
+// DeleteNamespace deletes a namespace and waits until it is gone; a timeout of 0 does not wait.
 func (l *Lab) DeleteNamespace(ctx context.Context, name string, timeout time.Duration) error {
 	ns := &corev1.Namespace{}
 	ns.Name = name
 	if err := client.IgnoreNotFound(l.Client.Delete(ctx, ns)); err != nil {
 		return fmt.Errorf("delete the namespace %s: %w", name, err)
+	}
+	if timeout == 0 {
+		return nil
 	}
 	return l.Wait(ctx, timeout, "the end of namespace "+name, func(ctx context.Context) (bool, string, error) {
 		err := l.Client.Get(ctx, client.ObjectKey{Name: name}, ns)

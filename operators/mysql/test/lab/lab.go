@@ -57,7 +57,7 @@ func Open(ctx context.Context, o Options, log func(format string, args ...any)) 
 func (l *Lab) connect(config *rest.Config) error {
 	l.Config = rest.CopyConfig(config)
 	// The lab looks often, and a measurement must not wait for its own client.
-	l.Config.QPS, l.Config.Burst = 100, 200
+	l.Config.QPS = -1
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientscheme.AddToScheme(scheme), mysqlv1.AddToScheme(scheme)); err != nil {
 		return fmt.Errorf("build the scheme: %w", err)
@@ -75,8 +75,15 @@ func (l *Lab) connect(config *rest.Config) error {
 func (l *Lab) loadImages(ctx context.Context) error {
 	for _, archive := range l.Images {
 		started := time.Now()
-		if err := l.provider.LoadImageArchive(ctx, archive); err != nil {
-			return fmt.Errorf("load %s: %w", archive, err)
+		// A busy machine may make a cluster look as if it were not up yet.
+		err := l.Wait(ctx, 3*time.Minute, "the load of "+archive, func(ctx context.Context) (bool, string, error) {
+			if err := l.provider.LoadImageArchive(ctx, archive); err != nil {
+				return false, err.Error(), nil
+			}
+			return true, "", nil
+		})
+		if err != nil {
+			return err
 		}
 		l.Log("image %s loaded in %s", archive, time.Since(started).Round(100*time.Millisecond))
 	}

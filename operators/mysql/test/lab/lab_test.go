@@ -156,12 +156,15 @@ func TestHealthy(t *testing.T) {
 		change func(*mysqlv1.MySQLCluster)
 		want   bool
 	}{
-		"all is well":                 {func(*mysqlv1.MySQLCluster) {}, true},
-		"the spec was not looked at":  {func(c *mysqlv1.MySQLCluster) { c.Generation = 3 }, false},
-		"not ready":                   {func(c *mysqlv1.MySQLCluster) { c.Status.Conditions[0].Status = metav1.ConditionFalse }, false},
-		"an instance does not serve":  {func(c *mysqlv1.MySQLCluster) { c.Status.ReadyInstances = 2 }, false},
-		"an instance does not vote":   {func(c *mysqlv1.MySQLCluster) { c.Status.Record.Voters = c.Status.Record.Voters[:2] }, false},
-		"nothing was ever committed":  {func(c *mysqlv1.MySQLCluster) { c.Status.Record = nil }, false},
+		"all is well":                {func(*mysqlv1.MySQLCluster) {}, true},
+		"the spec was not looked at": {func(c *mysqlv1.MySQLCluster) { c.Generation = 3 }, false},
+		"not ready":                  {func(c *mysqlv1.MySQLCluster) { c.Status.Conditions[0].Status = metav1.ConditionFalse }, false},
+		"an instance does not serve": {func(c *mysqlv1.MySQLCluster) { c.Status.ReadyInstances = 2 }, false},
+		"an instance does not vote":  {func(c *mysqlv1.MySQLCluster) { c.Status.Record.Voters = c.Status.Record.Voters[:2] }, false},
+		"nothing was ever committed": {func(c *mysqlv1.MySQLCluster) { c.Status.Record = nil }, false},
+		"something is under way": {func(c *mysqlv1.MySQLCluster) {
+			c.Status.Conditions = append(c.Status.Conditions, metav1.Condition{Type: mysqlv1.ConditionProgressing, Status: metav1.ConditionTrue})
+		}, false},
 		"there are no conditions yet": {func(c *mysqlv1.MySQLCluster) { c.Status.Conditions = nil }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
