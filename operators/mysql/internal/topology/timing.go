@@ -19,7 +19,7 @@ const (
 
 	// BlockingVoterAway is how long a voter whose mysqld answers may be unfit before it is taken out of the voters, when
 	// commits wait for it; BlockingVoterLost is the same for one whose mysqld does not.
-	BlockingVoterAway = 3 * time.Second
+	BlockingVoterAway = 10 * time.Second
 	BlockingVoterLost = 1 * time.Second
 	// VoterAway is how long a voter may be unfit when commits do not wait for it.
 	VoterAway = 30 * time.Second

@@ -45,7 +45,10 @@ func (p *planner) isAway(m *Member) string {
 		return ""
 	}
 	limit := VoterAway
-	if p.fitVoters(p.o.Record.Voters) < WriteQuorum(len(p.o.Record.Voters)) {
+	// Who asked for three copies is not left with one as soon as that would be faster: the last other voter gets the
+	// longer time, and commits wait.
+	last := len(p.o.Record.Voters) == 2 && p.o.Spec.Instances > 2
+	if !last && p.fitVoters(p.o.Record.Voters) < WriteQuorum(len(p.o.Record.Voters)) {
 		limit = BlockingVoterAway
 		switch {
 		case m.alive():
