@@ -147,6 +147,11 @@ func (a *Agent) prepareData(ctx context.Context, executable string) error {
 			return err
 		}
 	}
+	if clone := m.state.Clone; clone != nil && clone.Begun {
+		if err := a.forgetIdentity(); err != nil {
+			return err
+		}
+	}
 	for _, dir := range []string{a.paths.temp} {
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("empty the folder for temporary files: %w", err)
@@ -154,6 +159,17 @@ func (a *Agent) prepareData(ctx context.Context, executable string) error {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
 			return fmt.Errorf("make the folder for temporary files: %w", err)
 		}
+	}
+	return nil
+}
+
+// forgetIdentity lets a server whose data are replaced come back under a new server UUID. CLONE keeps the old one, and
+// under it the server, once it is primary again, would number new transactions like errant ones that it had before and
+// that somebody may still hold: two contents under one GTID, which no comparison of sets would ever show (I6).
+func (a *Agent) forgetIdentity() error {
+	err := os.Remove(filepath.Join(a.paths.data, "auto.cnf"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("have the rebuilt server take a new UUID: %w", err)
 	}
 	return nil
 }
