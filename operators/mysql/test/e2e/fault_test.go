@@ -135,17 +135,20 @@ func TestNodeCutOff(t *testing.T) {
 	}
 	must(t, "get at the nodes", err)
 	node := ""
+	t.Cleanup(func() {
+		// A second time does no harm, and the next scenario needs the node.
+		if node == "" {
+			return
+		}
+		if err := faults.Heal(context.Background(), node); err != nil {
+			t.Errorf("heal the node: %v", err)
+		}
+	})
 	play(t, shop(), takeOver(), write(true),
 		step{"writes go on under another primary", func(ctx context.Context, t *testing.T, s *scene) {
 			disturb(ctx, t, s, "node cut off", nodeLostLimit, func(primary string) {
 				node = got(s.NodeOf(ctx, primary))(t, "find the primary's node")
 				must(t, "cut the node off", faults.Cut(ctx, node))
-				t.Cleanup(func() {
-					// A second time does no harm, and the next scenario needs the node.
-					if err := faults.Heal(context.Background(), node); err != nil {
-						t.Errorf("heal the node: %v", err)
-					}
-				})
 			})
 		}},
 		step{"when the network is back, the old primary is a replica", func(ctx context.Context, t *testing.T, s *scene) {
