@@ -49,7 +49,7 @@ func (a *Agent) replace(r *run, step duty.Replace) error {
 	if err != nil {
 		return err
 	}
-	clone := state.Clone{Source: step.Duty.Source.Name, SourceExecuted: step.Duty.SourceExecuted, Archived: step.Errant == "" || !m.state.Kept}
+	clone := state.Clone{Source: step.Duty.Source.Name, SourceExecuted: step.Duty.SourceExecuted, Errant: step.Errant, Archived: step.Errant == "" || !m.state.Kept}
 	if err := a.save(func(st *state.State) { st.Clone = &clone }); err != nil {
 		return err
 	}
@@ -170,7 +170,11 @@ func (a *Agent) settleClone(ctx context.Context, r *run, o mysqld.Observation) e
 	if err != nil {
 		return fmt.Errorf("read what the clone holds: %w", err)
 	}
-	if !executed.Contains(target) {
+	errant, err := gtid.Parse(clone.Errant)
+	if err != nil {
+		return fmt.Errorf("read what the clone must not hold: %w", err)
+	}
+	if !executed.Contains(target) || !executed.Intersect(errant).IsEmpty() {
 		// The old data, or what is left of them: the directive has it tried again.
 		return nil
 	}

@@ -19,6 +19,10 @@ type Observation struct {
 	Spec Spec
 	// Record is the committed decision, as last read.
 	Record instance.Record
+	// Mark is what the primary held when the voter change under way was first seen in force (ChangeInForce): all that was
+	// acknowledged under the old rules is in it. Nil lets what the primary holds now stand for it, which a member that
+	// follows a busy primary may never be seen to hold, because two reports are never of one moment.
+	Mark *gtid.Set
 	// Members are all instances that exist or should, sorted by ordinal, gaps filled.
 	Members []Member
 	// Request is what the user asks for once.
@@ -131,9 +135,9 @@ func (m *Member) following(primary string, epoch uint64) bool {
 		m.Report.Applier.ErrorNumber == 0
 }
 
-// cloning says whether the member is replacing its data in the given epoch: it is left alone until that ends.
+// cloning says whether the member is replacing its data by the word of the given epoch: it is left alone until that ends.
 func (m *Member) cloning(epoch uint64) bool {
-	return m.Report.State == instance.StateCloning && m.Report.Role == instance.RoleClone && m.Report.Epoch == epoch
+	return m.Connected && m.Report != nil && m.Report.State == instance.StateCloning && m.Report.Promised == epoch
 }
 
 // told says whether the member works on the record as it is, by the word of this operator: no earlier leader can change

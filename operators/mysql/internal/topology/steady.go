@@ -3,7 +3,9 @@ package topology
 import (
 	"fmt"
 	"slices"
+	"strings"
 
+	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 )
 
@@ -231,8 +233,11 @@ func (p *planner) follower(m, primary *Member) role {
 	voter := o.IsVoter(m.Name)
 	switch {
 	case rebuild != "" && !voter && primary.serving(epoch):
+		if other := p.cloneUnderWay(m); other != "" {
+			return p.standby(epoch, fmt.Sprintf("wait until %s is rebuilt: a server is the donor of one clone at a time", other))
+		}
 		return role{epoch: epoch, role: instance.RoleClone, why: rebuild,
-			clone: &instance.CloneDuty{Source: source, SourceExecuted: m.Held.Subtract(Errant(m, primary)).String(), Why: rebuild}}
+			clone: &instance.CloneDuty{Source: source, SourceExecuted: donorHolds(m, primary).String(), Why: rebuild}}
 	case m.Report.Blank, rebuild != "" && m.Report.Role != instance.RoleReplica:
 		return p.standby(epoch, "wait to be rebuilt: "+rebuild)
 	}
@@ -244,6 +249,23 @@ func (p *planner) follower(m, primary *Member) role {
 	return role{epoch: epoch, role: instance.RoleReplica, restart: p.mayRestart(m),
 		why:     fmt.Sprintf("follow %s in epoch %d", o.Record.Primary, epoch),
 		replica: &instance.ReplicaDuty{Source: source, Acknowledge: acknowledge}}
+}
+
+// donorHolds is what the clone has to hold at least: what the donor has executed, and what the member got of the donor's
+// own, which the donor's report may be too old to show. What the member has beyond it is errant and archived (I6).
+func donorHolds(m, primary *Member) gtid.Set {
+	return primary.Executed.Union(m.Held.Of(strings.ToLower(primary.Report.ServerUUID)))
+}
+
+// cloneUnderWay names another member that is being rebuilt, or that comes first; empty if there is none.
+func (p *planner) cloneUnderWay(m *Member) string {
+	for i := range p.o.Members {
+		other := &p.o.Members[i]
+		if other.Name != m.Name && (other.cloning(p.o.Record.Epoch) || p.roles[other.Name].role == instance.RoleClone) {
+			return other.Name
+		}
+	}
+	return ""
 }
 
 // source describes the primary for one member. It is not known until the primary runs in the epoch and has sealed a

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 )
 
@@ -136,7 +137,7 @@ func (p *planner) completeAddition(name string) {
 		return
 	}
 	// Having been told of the change, it has nothing older before it, such as the word to clone (I9).
-	ready := p.inForce(primary) && o.told(m) && o.following(m) && m.Held.Contains(primary.Held) &&
+	ready := p.inForce(primary) && o.told(m) && o.following(m) && m.Held.Contains(p.mark()) &&
 		(len(o.Record.Voters) > 1 || m.Report.Acknowledging)
 	if !ready {
 		return
@@ -152,8 +153,7 @@ func (p *planner) completeAddition(name string) {
 func (p *planner) completeRemoval(name string) {
 	o, primary := p.o, p.o.Primary()
 	rest := without(o.Record.Voters, name)
-	shut := p.inForce(primary) && !p.attachable(primary, name)
-	if shut && p.holders(primary, rest) >= WriteQuorum(len(rest)) {
+	if o.ChangeInForce() && p.marked(rest) >= WriteQuorum(len(rest)) {
 		to := o.Record
 		to.Change = nil
 		to.Voters = rest
@@ -166,6 +166,41 @@ func (p *planner) completeRemoval(name string) {
 		to.Change = nil
 		p.commit(CommitChangeGivenUp, to, fmt.Sprintf("%s is back and is needed for a write quorum", name))
 	}
+}
+
+// ChangeInForce says whether the primary acknowledges as the voter change under way demands: for one who enters, with the
+// larger quorum; for one who leaves, without it. The observer remembers what the primary held then (Mark), and forgets it
+// whenever this is false.
+func (o Observation) ChangeInForce() bool {
+	change, primary := o.Record.Change, o.Primary()
+	p := &planner{o: o}
+	if change == nil || primary == nil || primary.Report == nil || !p.inForce(primary) {
+		return false
+	}
+	if change.Add != "" {
+		return p.acks() == WriteQuorum(len(o.Record.Voters)+1)-1
+	}
+	return !p.attachable(primary, change.Remove)
+}
+
+// mark is what must be held before the voter change under way may be committed.
+func (p *planner) mark() gtid.Set {
+	if p.o.Mark != nil {
+		return *p.o.Mark
+	}
+	return p.o.Primary().Held
+}
+
+// marked counts the voters that hold the mark, the primary included.
+func (p *planner) marked(voters []string) int {
+	n := 0
+	for _, name := range voters {
+		m := p.o.Member(name)
+		if name == p.o.Record.Primary || m.alive() && !m.Report.Blank && m.Held.Contains(p.mark()) {
+			n++
+		}
+	}
+	return n
 }
 
 // abandoned says whether a member is not to be waited for any more in becoming a voter.

@@ -40,6 +40,8 @@ type Clone struct {
 	// Source is the donor's name; SourceExecuted is what the result must hold at least.
 	Source         string `json:"source"`
 	SourceExecuted string `json:"sourceExecuted"`
+	// Errant is what the volume held beyond that: the result must hold none of it.
+	Errant string `json:"errant,omitempty"`
 	// Archived says that what only this volume held is in an archive, so that the data may be overwritten.
 	Archived bool `json:"archived"`
 	// Begun says that CLONE was started: from here on the data folder may be half one thing and half another.
