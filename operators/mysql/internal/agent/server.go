@@ -341,9 +341,16 @@ func (a *Agent) awaitEnd(ctx context.Context, r *run) {
 	}
 }
 
+// drainedPatience is how long a drained source that is asked to stop waits for its operator to promote another one.
+const drainedPatience = 5 * time.Second
+
 // mayStop says whether mysqld may be stopped for good.
 func (a *Agent) mayStop(now time.Time, r *run) bool {
 	if r == nil || !r.tainted.Load() || !now.Before(a.terminateBy) {
+		return true
+	}
+	if since := now.Sub(a.terminateBy.Add(-a.opts.Grace)); a.memory.drained && since >= drainedPatience {
+		// Nothing can be written any more and nobody is waited for: the cluster is being deleted, or the operator is away.
 		return true
 	}
 	// One copy is all there is: nobody can take over, and no commit waits for anybody.
