@@ -19,7 +19,7 @@ run_tests() {
 
 # What a test needs from outside puts its package into a lane: the tests of these name the variable that brings it, or the
 # helper that reads it.
-NEEDS_KUBERNETES='KAPOK_KUBE_BIN|testkit[.](StartEnv|NewEnv)'
+NEEDS_KUBERNETES='KAPOK_KUBE_BIN|\b(StartEnv|NewEnv)[(]'
 NEEDS_MYSQLD='KAPOK_MYSQLD'
 
 # packages FOLDER PATTERN prints the packages of a module whose tests match, in the form that go test takes.
