@@ -26,7 +26,7 @@ func ownedFields(entries []metav1.ManagedFieldsEntry, manager, apiVersion string
 			continue
 		}
 		out := fields{}
-		if err := json.Unmarshal(e.FieldsV1.Raw, &out); err != nil {
+		if err := json.Unmarshal(e.FieldsV1.GetRawBytes(), &out); err != nil {
 			return nil, fmt.Errorf("decode managedFields of %q: %w", manager, err)
 		}
 		return out, nil

@@ -103,7 +103,6 @@ func (d *dialer) attempt(ctx context.Context, address string) (bool, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 		grpc.WithReadBufferSize(8<<10),
 		grpc.WithWriteBufferSize(8<<10),
-		grpc.WithSharedWriteBuffer(true),
 	)
 	if err != nil {
 		return false, fmt.Errorf("prepare the connection: %w", err)
@@ -182,6 +181,8 @@ func (d *dialer) serve(ctx context.Context, cancel context.CancelCauseFunc, late
 			inbox.put(slotDirective, env)
 		case KindTrust:
 			d.client.learn([]byte(env.Text))
+		default:
+			// A kind of a later release, or one that only agents send: nothing to do.
 		}
 	}
 }

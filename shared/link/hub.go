@@ -449,6 +449,8 @@ func (h *Hub) handle(s *session, env *Envelope) {
 				changed = true
 			}
 		}
+	default:
+		// A kind of a later release, or one that only operators send: nothing to do.
 	}
 	h.mu.Unlock()
 	if env.Kind == KindHeartbeat {

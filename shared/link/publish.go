@@ -71,7 +71,7 @@ func (p *Publisher) Start(ctx context.Context) error {
 		bundle, err := p.Sync(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // The round was cut short because the operator stops.
 		case err != nil:
 			p.Logger.Error(err, "Could not publish the link authority", "configmap", p.Namespace+"/"+p.Name)
 			wait = retry

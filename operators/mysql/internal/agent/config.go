@@ -182,6 +182,7 @@ func (a *Agent) restartWanted(r *run) bool {
 		return !r.tainted.Load()
 	case instance.RolePrimary:
 		return d.Primary != nil && d.Primary.Acks == 0 && !o.SemiSource
+	case instance.RoleDrain, instance.RoleClone:
 	}
 	return false
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/duty"
@@ -313,9 +314,7 @@ func (a *Agent) openPeers(ctx context.Context, c *mysqld.Client, s duty.OpenPeer
 			return err
 		}
 	}
-	for account, password := range fresh {
-		m.passwords[account] = password
-	}
+	maps.Copy(m.passwords, fresh)
 	m.primaryEpoch = s.Epoch
 	return nil
 }

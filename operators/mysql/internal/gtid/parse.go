@@ -19,7 +19,7 @@ const (
 // overlapping intervals are fine. Anything that is not a GTID set is an error; nothing is ever left out silently.
 func Parse(text string) (Set, error) {
 	runs := make(map[source][]interval)
-	for _, part := range strings.Split(text, ",") {
+	for part := range strings.SplitSeq(text, ",") {
 		part = strings.TrimSpace(part)
 		if part == "" {
 			continue

@@ -1,6 +1,7 @@
 package gtid
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,9 +95,7 @@ func (s Set) Union(t Set) Set {
 		return s
 	}
 	out := make(map[source][]interval, len(s.runs)+len(t.runs))
-	for src, runs := range s.runs {
-		out[src] = runs
-	}
+	maps.Copy(out, s.runs)
 	for src, runs := range t.runs {
 		if mine, ok := out[src]; ok {
 			out[src] = normalise(append(slices.Clone(mine), runs...))

@@ -94,8 +94,7 @@ func (c *Client) exec(ctx context.Context, limit time.Duration, what, statement 
 
 // Code returns MySQL's error number inside err, or 0.
 func Code(err error) uint16 {
-	var e *mysql.MySQLError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		return e.Number
 	}
 	return 0

@@ -44,7 +44,8 @@ func TestFingerprintTellsCredentialsApart(t *testing.T) {
 	if errA != nil || errB != nil {
 		t.Fatal(errA, errB)
 	}
-	if Fingerprint(a) != Fingerprint(a) || Fingerprint(a) == Fingerprint(b) {
+	again := a
+	if Fingerprint(a) != Fingerprint(again) || Fingerprint(a) == Fingerprint(b) {
 		t.Error("fingerprints do not follow the sealed box")
 	}
 }

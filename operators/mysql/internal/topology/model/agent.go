@@ -366,9 +366,7 @@ func (m *Member) reportSource(r *instance.Report) {
 	r.WaitingCommits = m.Volume.waiting
 	r.Attached = sortedKeys(m.dumps)
 	r.Credentials = map[string]instance.Sealed{}
-	for _, name := range sortedKeys(m.Volume.accounts) {
-		r.Admitted = append(r.Admitted, name)
-	}
+	r.Admitted = append(r.Admitted, sortedKeys(m.Volume.accounts)...)
 	for name, p := range m.passwords {
 		r.Credentials[name] = instance.Sealed{Epoch: m.passwordEpoch, Account: name, Key: []byte(p.key), Box: fmt.Append(nil, p.number)}
 	}

@@ -53,8 +53,6 @@ func (w *World) newVolume() *Volume {
 	return &Volume{uuid: w.uuid(), has: map[int]bool{}, accounts: map[string]password{}}
 }
 
-func (v *Volume) empty() bool { return len(v.binlog) == 0 && len(v.relay) == 0 }
-
 // committed returns the transactions of the binary log that are committed.
 func (v *Volume) committed() []int { return v.binlog[:len(v.binlog)-v.waiting] }
 
@@ -95,14 +93,4 @@ func (w *World) recover(v *Volume) {
 	for v.waiting > 0 {
 		w.commit(v)
 	}
-}
-
-// holds says whether everything committed or waiting on v is on other.
-func (v *Volume) subsetOf(other *Volume) bool {
-	for id := range v.has {
-		if !other.has[id] {
-			return false
-		}
-	}
-	return true
 }
