@@ -58,6 +58,9 @@ func available(in Input) metav1.Condition {
 	case topology.Starting:
 		return is(metav1.ConditionFalse, v1alpha1.ReasonBootstrapping, plan.Why)
 	case topology.FailingOver, topology.Promoting:
+		if handedOver(in) {
+			return is(metav1.ConditionFalse, v1alpha1.ReasonSwitchingOver, plan.Why)
+		}
 		if p := o.Primary(); p != nil && p.Report != nil && p.Report.Epoch == o.Record.Epoch && p.Report.Role == instance.RolePrimary {
 			return is(metav1.ConditionFalse, v1alpha1.ReasonPrimaryRecovering, plan.Why)
 		}
@@ -76,6 +79,12 @@ func available(in Input) metav1.Condition {
 		return is(metav1.ConditionFalse, v1alpha1.ReasonNoFailoverPossible, plan.Why)
 	}
 	return is(metav1.ConditionFalse, v1alpha1.ReasonQuorumLost, plan.Why)
+}
+
+// handedOver says whether the primary that is coming up was made by a switchover. The record does not tell; the status
+// that was written while the old primary was drained does.
+func handedOver(in Input) bool {
+	return in.Plan.State == topology.Promoting && in.Cluster.Status.Summary == v1alpha1.SummarySwitchingOver
 }
 
 // suspected says whether the primary was not heard for a moment only, so that nothing is known of it yet.
@@ -153,6 +162,9 @@ func progressing(in Input) metav1.Condition {
 	case topology.FailingOver:
 		return is(metav1.ConditionTrue, v1alpha1.ReasonFailingOver, plan.Why)
 	case topology.Promoting:
+		if handedOver(in) {
+			return is(metav1.ConditionTrue, v1alpha1.ReasonSwitchingOver, plan.Why)
+		}
 		return is(metav1.ConditionTrue, v1alpha1.ReasonFailingOver, plan.Why)
 	case topology.SwitchingOver:
 		return is(metav1.ConditionTrue, v1alpha1.ReasonSwitchingOver, plan.Why)

@@ -139,6 +139,9 @@ func summary(in Input, conditions []metav1.Condition) v1alpha1.Summary {
 	case topology.Starting:
 		return v1alpha1.SummaryCreating
 	case topology.FailingOver, topology.Promoting:
+		if handedOver(in) {
+			return v1alpha1.SummarySwitchingOver
+		}
 		return v1alpha1.SummaryFailingOver
 	case topology.SwitchingOver:
 		return v1alpha1.SummarySwitchingOver

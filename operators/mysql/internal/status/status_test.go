@@ -76,6 +76,14 @@ func cases() map[string]struct {
 		"a primary that is not open yet": {func(in *Input) { in.at("db-0").Report.Serving = false }, v1alpha1.SummaryFailingOver, []finding{
 			{available, no, v1alpha1.ReasonPrimaryRecovering, "not open yet"},
 		}},
+		"a primary that was handed over": {func(in *Input) {
+			in.killed("db-0")
+			in.Observation.Record.Epoch = 3
+			in.fenced("db-0", "db-1", "db-2")
+			in.Cluster.Status.Summary = v1alpha1.SummarySwitchingOver
+		}, v1alpha1.SummarySwitchingOver, []finding{
+			{available, no, v1alpha1.ReasonSwitchingOver, "becoming the primary"}, {progressing, yes, v1alpha1.ReasonSwitchingOver, ""},
+		}},
 		"a primary that is not heard for a moment": {func(in *Input) {
 			in.gone("db-0")
 			in.at("db-0").Silence = time.Second
