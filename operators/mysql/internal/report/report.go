@@ -19,6 +19,7 @@ import (
 	ac "github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/act"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/status"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
@@ -110,7 +111,7 @@ func (r *Reporter) events(obs *observe.Observation, plan topology.Plan, out act.
 
 func input(obs *observe.Observation, plan topology.Plan, out act.Outcome) status.Input {
 	in := status.Input{
-		Cluster: obs.Cluster, Observation: obs.Topology, Plan: plan, Unreadable: obs.Unreadable,
+		Cluster: obs.Cluster, Observation: obs.Topology, Plan: plan, Unreadable: obs.Unreadable, UsersSecret: manifest.UsersSecretName(obs.Cluster),
 		PodProblems: make(map[string]status.Problem, len(obs.PodProblems)), Claims: make(map[string]status.Problem),
 	}
 	for name, p := range obs.PodProblems {

@@ -333,6 +333,7 @@ func usersReady(in Input) metav1.Condition {
 			reason := v1alpha1.ReasonAccountFailed
 			if strings.Contains(why, "Secret") {
 				reason = v1alpha1.ReasonPasswordMissing
+				why += fmt.Sprintf(" (Secret %s)", in.UsersSecret)
 			}
 			return is(metav1.ConditionFalse, reason, fmt.Sprintf("account %s: %s", user.Name, why))
 		}

@@ -24,6 +24,8 @@ type Input struct {
 	PodProblems map[string]Problem
 	// Unreadable says, by instance name, why an agent's report could not be understood.
 	Unreadable map[string]string
+	// UsersSecret is the name of the Secret that holds the accounts' passwords.
+	UsersSecret string
 	// Claims says, by instance name, what is to be said about its volume claim.
 	Claims map[string]Problem
 	// Failures are what could not be done in this round; the reason may be empty.
