@@ -150,6 +150,9 @@ func (s *agents) Send(key link.PeerKey, payload json.RawMessage) error {
 	if err := json.Unmarshal(payload, &d); err != nil {
 		return err
 	}
+	if a.directive != nil && a.directive.ID == d.ID {
+		return nil
+	}
 	if s.onSend != nil {
 		s.onSend(key.Pod, d)
 	}

@@ -188,7 +188,8 @@ func (w *world) live(rc *rest.Config) {
 		t.Fatal(err)
 	}
 	ours := cache.ByObject{Label: labels.NewSelector().Add(*exists)}
-	config := manager.Config{Name: "mysql-operator", Scheme: scheme, MetricsAddress: "0", HealthAddress: "0", Concurrency: 2, GracefulStop: 5 * time.Second,
+	// The clusters of other tests have no agents here and would only keep it busy.
+	config := manager.Config{Namespaces: []string{w.name.Namespace}, Name: "mysql-operator", Scheme: scheme, MetricsAddress: "0", HealthAddress: "0", Concurrency: 2, GracefulStop: 5 * time.Second,
 		LeaderElection: false, LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second,
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Pod{}: ours, &corev1.PersistentVolumeClaim{}: ours, &corev1.Service{}: ours, &corev1.ConfigMap{}: ours,
