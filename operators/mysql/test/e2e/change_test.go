@@ -63,7 +63,7 @@ func TestConfiguration(t *testing.T) {
 					t.Errorf("%s was restarted: it began %s later than before", instance, d)
 				}
 			}
-			if event := got(s.workload.Recovered(ctx, time.Minute))(t, "write on"); event.Gap() > switchoverLimit {
+			if event := got(s.workload.Recovered(ctx, time.Minute))(t, "write on"); event.Gap() > hung {
 				t.Errorf("nobody could write for %s", event.Gap())
 			}
 		}},
@@ -88,7 +88,7 @@ func TestConfiguration(t *testing.T) {
 			}
 			event := got(s.workload.Recovered(ctx, time.Minute))(t, "write on")
 			suite.timeline.Log("  ★ rolled: write gap %.0f ms", event.Milliseconds)
-			if event.Gap() > failoverLimit {
+			if event.Gap() > hung {
 				t.Errorf("nobody could write for %s", event.Gap())
 			}
 		}},

@@ -15,20 +15,15 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/test/lab"
 )
 
-// The limits of write gaps here keep a regression out; they are wider than the figures of the design, which the benchmark
-// measures, because a loaded build machine runs everything on two cores.
-const (
-	failoverLimit   = 5 * time.Second
-	switchoverLimit = 3 * time.Second
-	leaderLostLimit = 20 * time.Second
-	nodeLostLimit   = 25 * time.Second
-)
+// hung is the write gap that no slow machine explains. How long gaps are is measured by the benchmark, over many runs; a
+// scenario says its gap and fails only if writes have not come back by then.
+const hung = time.Minute
 
 // TestKilledServer: the primary's mysqld is killed under load; a replica takes over, the old primary comes back as a replica.
 func TestKilledServer(t *testing.T) {
 	play(t, shop(), takeOver(), write(false),
 		step{"kill -9 of the primary's mysqld costs a moment", func(ctx context.Context, t *testing.T, s *scene) {
-			before, after := disturb(ctx, t, s, "kill -9 mysqld", failoverLimit, func(primary string) {
+			before, after := disturb(ctx, t, s, "kill -9 mysqld", func(primary string) {
 				must(t, "kill mysqld", s.Signal(ctx, primary, "KILL"))
 			})
 			cluster := whole(ctx, t, s, lab.Epoch(after))
@@ -48,7 +43,7 @@ func TestKilledServer(t *testing.T) {
 				}))
 			after := whole(ctx, t, s, lab.Epoch(cluster))
 			event := got(s.workload.Recovered(ctx, time.Minute))(t, "write on")
-			if lab.Epoch(after) != lab.Epoch(cluster) || event.Gap() > switchoverLimit {
+			if lab.Epoch(after) != lab.Epoch(cluster) || event.Gap() > hung {
 				t.Errorf("epoch %d -> %d, write gap %s", lab.Epoch(cluster), lab.Epoch(after), event.Gap())
 			}
 		}},
@@ -72,14 +67,14 @@ func otherVoter(t *testing.T, cluster *mysqlv1.MySQLCluster) string {
 func TestSwitchover(t *testing.T) {
 	play(t, shop(), takeOver(), write(false),
 		step{"to any instance", func(ctx context.Context, t *testing.T, s *scene) {
-			_, after := disturb(ctx, t, s, "switchover", switchoverLimit, func(string) {
+			_, after := disturb(ctx, t, s, "switchover", func(string) {
 				must(t, "request it", s.Switchover(ctx, mysqlv1.SwitchoverAny))
 			})
 			whole(ctx, t, s, lab.Epoch(after))
 		}},
 		step{"to a chosen instance, and the request is taken away", func(ctx context.Context, t *testing.T, s *scene) {
 			target := otherVoter(t, got(s.Get(ctx))(t, "read the cluster"))
-			_, after := disturb(ctx, t, s, "switchover to "+target, switchoverLimit, func(string) {
+			_, after := disturb(ctx, t, s, "switchover to "+target, func(string) {
 				must(t, "request it", s.Switchover(ctx, target))
 			})
 			if lab.Primary(after) != target {
@@ -108,7 +103,7 @@ func TestOperatorKilledMidFailover(t *testing.T) {
 	play(t, shop(), takeOver(), write(false),
 		step{"the standby operator carries the failover out", func(ctx context.Context, t *testing.T, s *scene) {
 			leader := got(s.Leader(ctx))(t, "find the leader")
-			_, after := disturb(ctx, t, s, "kill -9 mysqld and the operator", leaderLostLimit, func(primary string) {
+			_, after := disturb(ctx, t, s, "kill -9 mysqld and the operator", func(primary string) {
 				var both errgroup.Group
 				both.Go(func() error { return s.Signal(ctx, primary, "KILL") })
 				both.Go(func() error { return s.DeletePod(ctx, lab.OperatorNamespace, leader) })
@@ -146,7 +141,7 @@ func TestNodeCutOff(t *testing.T) {
 	})
 	play(t, shop(), takeOver(), write(true),
 		step{"writes go on under another primary", func(ctx context.Context, t *testing.T, s *scene) {
-			disturb(ctx, t, s, "node cut off", nodeLostLimit, func(primary string) {
+			disturb(ctx, t, s, "node cut off", func(primary string) {
 				node = got(s.NodeOf(ctx, primary))(t, "find the primary's node")
 				must(t, "cut the node off", faults.Cut(ctx, node))
 			})

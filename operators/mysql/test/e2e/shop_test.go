@@ -120,7 +120,7 @@ func judge(t *testing.T, report lab.Report, where string) {
 
 // disturb does something and waits until another instance is primary, writes go on and the cluster is whole again. It
 // returns the cluster as it was before and is after, and the write gap.
-func disturb(ctx context.Context, t *testing.T, s *scene, name string, limit time.Duration,
+func disturb(ctx context.Context, t *testing.T, s *scene, name string,
 	do func(primary string)) (before, after *mysqlv1.MySQLCluster) {
 	t.Helper()
 	before = got(s.Get(ctx))(t, "read the cluster")
@@ -133,8 +133,8 @@ func disturb(ctx context.Context, t *testing.T, s *scene, name string, limit tim
 	event := got(s.workload.Recovered(ctx, 2*time.Minute))(t, "after "+name)
 	suite.timeline.Log("  ★ %s: write gap %.0f ms, primary %s -> %s, epoch %d", name, event.Milliseconds, lab.Primary(before),
 		lab.Primary(after), lab.Epoch(after))
-	if event.Gap() > limit {
-		t.Errorf("%s: nobody could write for %s, want at most %s", name, event.Gap(), limit)
+	if event.Gap() > hung {
+		t.Errorf("%s: nobody could write for %s, want at most %s", name, event.Gap(), hung)
 	}
 	return before, after
 }

@@ -135,7 +135,7 @@ func TestErrantTransaction(t *testing.T) {
 			must(t, "repair it", errOf(s.WaitCondition(ctx, 2*time.Minute, mysqlv1.ConditionConsistent, metav1.ConditionTrue, "")))
 			after := whole(ctx, t, s, lab.Epoch(cluster))
 			event := got(s.workload.Recovered(ctx, time.Minute))(t, "write on")
-			if lab.Primary(after) != lab.Primary(cluster) || event.Gap() > switchoverLimit {
+			if lab.Primary(after) != lab.Primary(cluster) || event.Gap() > hung {
 				t.Errorf("primary %s -> %s, write gap %s", lab.Primary(cluster), lab.Primary(after), event.Gap())
 			}
 		}},
