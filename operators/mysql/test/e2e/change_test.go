@@ -5,7 +5,6 @@ package e2e
 import (
 	"context"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -115,13 +114,8 @@ func everywhere(ctx context.Context, s *scene, statement string) (map[string]str
 func startTimes(ctx context.Context, t *testing.T, s *scene) map[string]time.Time {
 	t.Helper()
 	starts := map[string]time.Time{}
-	for name, pod := range got(s.Pods(ctx))(t, "list the pods") {
-		rows := got(s.workload.Query(ctx, pod.Status.PodIP+":3306", "SHOW GLOBAL STATUS LIKE 'Uptime'"))(t, "ask "+name)
-		if len(rows) != 1 || rows[0]["Value"] == nil {
-			t.Fatalf("%s says nothing of its uptime: %v", name, rows)
-		}
-		seconds := got(strconv.Atoi(*rows[0]["Value"]))(t, "read the uptime of "+name)
-		starts[name] = time.Now().Add(-time.Duration(seconds) * time.Second)
+	for name := range got(s.Pods(ctx))(t, "list the pods") {
+		starts[name] = got(serverStart(ctx, s, name))(t, "ask "+name+" for its uptime")
 	}
 	return starts
 }
