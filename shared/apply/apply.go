@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -25,6 +27,18 @@ type Applier struct {
 	Client client.Client
 	// FieldOwner is the field manager; one per concern.
 	FieldOwner string
+
+	mu sync.Mutex
+	// settled is which configuration was found in force in which state of an object, so that neither is compared again
+	// before one of them changes. An object that is gone leaves its entry behind, a few hundred bytes.
+	settled map[Key]settled
+}
+
+// settled is a configuration and the state of an object in which it is in force.
+type settled struct {
+	configuration [sha256.Size]byte
+	uid           types.UID
+	version       string
 }
 
 // Reason says why an object was or was not written.
@@ -78,9 +92,24 @@ func (a *Applier) Apply(ctx context.Context, desired ...runtime.ApplyConfigurati
 }
 
 func (a *Applier) one(ctx context.Context, ac runtime.ApplyConfiguration) (Result, error) {
-	want, key, err := decode(ac)
+	raw, key, err := encode(ac)
 	if err != nil {
 		return Result{}, err
+	}
+	typed, err := a.read(ctx, key)
+	if err != nil {
+		return Result{}, err
+	}
+	now := settled{configuration: sha256.Sum256(raw)}
+	if typed != nil {
+		now.uid, now.version = typed.GetUID(), typed.GetResourceVersion()
+		if a.isSettled(key, now) {
+			return Result{Key: key, Reason: Unchanged}, nil
+		}
+	}
+	want := &unstructured.Unstructured{}
+	if err := want.UnmarshalJSON(raw); err != nil {
+		return Result{}, fmt.Errorf("decode %s: %w", key, err)
 	}
 	hash, err := hashOf(want)
 	if err != nil {
@@ -93,18 +122,19 @@ func (a *Applier) one(ctx context.Context, ac runtime.ApplyConfiguration) (Resul
 	annotations[AnnotationApplied] = hash
 	want.SetAnnotations(annotations)
 
-	live, err := a.read(ctx, key)
-	if err != nil {
-		return Result{}, err
-	}
 	result := Result{Key: key, Reason: Missing}
-	if live != nil {
-		result.Reason, result.Field, err = a.compare(want, live, hash)
+	if typed != nil {
+		live, err := runtime.DefaultUnstructuredConverter.ToUnstructured(typed)
+		if err != nil {
+			return Result{}, fmt.Errorf("convert %s: %w", key, err)
+		}
+		result.Reason, result.Field, err = a.compare(want, &unstructured.Unstructured{Object: live}, hash)
 		if err != nil {
 			return Result{}, fmt.Errorf("compare %s: %w", key, err)
 		}
 	}
 	if !result.Written() {
+		a.settle(key, now)
 		return result, nil
 	}
 	err = a.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want),
@@ -113,6 +143,21 @@ func (a *Applier) one(ctx context.Context, ac runtime.ApplyConfiguration) (Resul
 		return Result{}, fmt.Errorf("apply %s: %w", key, err)
 	}
 	return result, nil
+}
+
+func (a *Applier) isSettled(key Key, now settled) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return now.version != "" && a.settled[key] == now
+}
+
+func (a *Applier) settle(key Key, now settled) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.settled == nil {
+		a.settled = map[Key]settled{}
+	}
+	a.settled[key] = now
 }
 
 // compare says why and where the live object differs, if it does.
@@ -147,7 +192,7 @@ func comparable(want *unstructured.Unstructured) map[string]any {
 }
 
 // read returns the cached object, or nil.
-func (a *Applier) read(ctx context.Context, key Key) (*unstructured.Unstructured, error) {
+func (a *Applier) read(ctx context.Context, key Key) (client.Object, error) {
 	// The cache is filled per Go type, so the typed form is asked for if there
 	// is one.
 	obj, err := a.Client.Scheme().New(key.GroupVersionKind)
@@ -170,31 +215,27 @@ func (a *Applier) read(ctx context.Context, key Key) (*unstructured.Unstructured
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(typed)
-	if err != nil {
-		return nil, fmt.Errorf("convert %s: %w", key, err)
-	}
-	return &unstructured.Unstructured{Object: content}, nil
+	return typed, nil
 }
 
-// decode returns the configuration as a tree of its own.
-func decode(ac runtime.ApplyConfiguration) (*unstructured.Unstructured, Key, error) {
+// encode returns the configuration as JSON, which is the same for the same content, and what it is about.
+func encode(ac runtime.ApplyConfiguration) ([]byte, Key, error) {
 	raw, err := json.Marshal(ac)
 	if err != nil {
 		return nil, Key{}, fmt.Errorf("encode %T: %w", ac, err)
 	}
-	u := &unstructured.Unstructured{}
-	if err := u.UnmarshalJSON(raw); err != nil {
+	var head metav1.PartialObjectMetadata
+	if err := json.Unmarshal(raw, &head); err != nil {
 		return nil, Key{}, fmt.Errorf("decode %T: %w", ac, err)
 	}
 	key := Key{
-		GroupVersionKind: u.GroupVersionKind(),
-		NamespacedName:   types.NamespacedName{Namespace: u.GetNamespace(), Name: u.GetName()},
+		GroupVersionKind: head.GroupVersionKind(),
+		NamespacedName:   types.NamespacedName{Namespace: head.Namespace, Name: head.Name},
 	}
 	if key.Name == "" {
 		return nil, Key{}, fmt.Errorf("decode %T: %w", ac, errors.New("the object has no name"))
 	}
-	return u, key, nil
+	return raw, key, nil
 }
 
 // hashOf returns a short hash of the tree. JSON sorts the keys of maps.

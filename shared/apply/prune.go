@@ -69,7 +69,7 @@ type groupKey struct {
 func keysOf(desired []runtime.ApplyConfiguration) (map[groupKey]struct{}, error) {
 	out := map[groupKey]struct{}{}
 	for _, ac := range desired {
-		_, key, err := decode(ac)
+		_, key, err := encode(ac)
 		if err != nil {
 			return nil, err
 		}

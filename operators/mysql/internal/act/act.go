@@ -34,7 +34,21 @@ type Memory interface {
 type Objects interface {
 	// Apply writes what differs and nothing else.
 	Apply(ctx context.Context, obs *observe.Observation, plan topology.Plan) []Failure
+	// Redirect is the part of Apply that writers wait for: it points the read-write Service at the primary.
+	Redirect(ctx context.Context, obs *observe.Observation, plan topology.Plan) []Failure
 }
+
+// Care says how much of a round is done.
+type Care int
+
+// The levels of care.
+const (
+	// Whole: everything.
+	Whole Care = iota
+	// Haste: only what writers wait for, while there is no primary to write to. Writes to the API server that only
+	// surround the instances would hold up the next decision.
+	Haste
+)
 
 // Actor carries out plans.
 type Actor struct {
@@ -83,7 +97,7 @@ func (o Outcome) Err() error {
 }
 
 // Act carries out the plan. A commit is made alone; what follows from it comes with the next plan.
-func (a *Actor) Act(ctx context.Context, obs *observe.Observation, plan topology.Plan) Outcome {
+func (a *Actor) Act(ctx context.Context, obs *observe.Observation, plan topology.Plan, care Care) Outcome {
 	var out Outcome
 	if err := a.Keep(ctx, obs.Cluster); err != nil {
 		out.Failures = append(out.Failures, Failure{What: "keep the cluster", Err: err})
@@ -97,16 +111,23 @@ func (a *Actor) Act(ctx context.Context, obs *observe.Observation, plan topology
 		return out
 	}
 	a.direct(obs, plan, &out)
-	if taken := a.taken(ctx, obs.Cluster); len(taken) > 0 {
-		out.Failures = append(out.Failures, taken...)
-	} else {
-		out.Failures = append(out.Failures, a.Objects.Apply(ctx, obs, plan)...)
-	}
+	out.Failures = append(out.Failures, a.surround(ctx, obs, plan, care)...)
 	if plan.Delete != nil {
 		a.deletePod(ctx, obs, *plan.Delete, &out)
 	}
 	a.answer(ctx, obs.Cluster, plan.Done, &out)
 	return out
+}
+
+// surround brings the Kubernetes objects of the cluster to what they should be.
+func (a *Actor) surround(ctx context.Context, obs *observe.Observation, plan topology.Plan, care Care) []Failure {
+	if care == Haste {
+		return a.Objects.Redirect(ctx, obs, plan)
+	}
+	if taken := a.taken(ctx, obs.Cluster); len(taken) > 0 {
+		return taken
+	}
+	return a.Objects.Apply(ctx, obs, plan)
 }
 
 // direct sends every member its directive. A link that breaks meanwhile is no failure: the directive is sent again when

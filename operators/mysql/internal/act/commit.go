@@ -25,15 +25,18 @@ const jsonPatch = types.JSONPatchType
 // commitTries bounds how often a commit is tried when only other parts of the object have changed meanwhile.
 const commitTries = 4
 
-// commit writes the record to etcd (I1). It reads the object live, gives up if the record is not the one the plan was
-// made from, and writes under that read's resource version, so that of two writers one fails.
+// commit writes the record to etcd (I1), under the resource version of an object that holds the record the plan was made
+// from, so that of two writers one fails. That object is the observed one, which saves a failover a round trip; if it has
+// changed, or holds an older record than this process has committed, it is read live. If the record is another one by
+// then, the commit is given up.
 func (a *Actor) commit(ctx context.Context, cluster *v1alpha1.MySQLCluster, commit topology.Commit, out *Outcome) {
 	var err error
-	for range commitTries {
-		var live *v1alpha1.MySQLCluster
-		live, err = a.live(ctx, cluster)
-		if err != nil {
-			break
+	for try := range commitTries {
+		live := cluster
+		if try > 0 || !sameRecord(observe.Record(cluster.Status.Record), commit.From) {
+			if live, err = a.live(ctx, cluster); err != nil {
+				break
+			}
 		}
 		if live.UID != cluster.UID || !sameRecord(observe.Record(live.Status.Record), commit.From) {
 			a.Memory.Committed(live)

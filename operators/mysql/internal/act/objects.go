@@ -52,6 +52,19 @@ func (k *KubernetesObjects) Apply(ctx context.Context, obs *observe.Observation,
 	return append(failures, k.enlarge(ctx, obs)...)
 }
 
+// Redirect points the read-write Service at the primary, if its endpoints have been made: making them is up to Apply,
+// which first looks whether the name is somebody else's.
+func (k *KubernetesObjects) Redirect(ctx context.Context, obs *observe.Observation, plan topology.Plan) []Failure {
+	service := manifest.ReadWriteService(obs.Cluster.Name)
+	if !obs.Slices[manifest.EndpointSliceName(service, discoveryv1.AddressTypeIPv4)] {
+		return nil
+	}
+	if _, err := k.Applier.Apply(ctx, k.slicesOf(obs, service, writable(plan.Endpoints))...); err != nil {
+		return []Failure{{What: "apply the endpoints", Err: err}}
+	}
+	return nil
+}
+
 func (k *KubernetesObjects) objects(ctx context.Context, obs *observe.Observation, plan topology.Plan) ([]runtime.ApplyConfiguration, error) {
 	ca := k.LinkCA()
 	if len(ca) == 0 {
@@ -120,33 +133,34 @@ func (k *KubernetesObjects) enlarge(ctx context.Context, obs *observe.Observatio
 
 // endpoints are the EndpointSlices of the three Services.
 func (k *KubernetesObjects) endpoints(obs *observe.Observation, want topology.Endpoints) []runtime.ApplyConfiguration {
-	cluster := obs.Cluster
-	readOnly := want.ReadOnly
+	name, readOnly := obs.Cluster.Name, want.ReadOnly
 	if len(readOnly) == 0 {
 		readOnly = want.Any
 	}
-	var writable []string
-	if want.ReadWrite != "" {
-		writable = []string{want.ReadWrite}
+	return slices.Concat(
+		k.slicesOf(obs, manifest.ReadWriteService(name), writable(want)),
+		k.slicesOf(obs, manifest.ReadOnlyService(name), readOnly),
+		k.slicesOf(obs, manifest.ReadService(name), want.Any))
+}
+
+// writable is the target of the read-write Service.
+func writable(want topology.Endpoints) []string {
+	if want.ReadWrite == "" {
+		return nil
 	}
-	var out []runtime.ApplyConfiguration
-	for _, service := range []struct {
-		name    string
-		members []string
-	}{
-		{manifest.ReadWriteService(cluster.Name), writable},
-		{manifest.ReadOnlyService(cluster.Name), readOnly},
-		{manifest.ReadService(cluster.Name), want.Any},
-	} {
-		targets := k.targets(obs, service.members)
-		out = append(out, manifest.EndpointSlice(cluster, service.name, discoveryv1.AddressTypeIPv4, targets))
-		isIPv6 := func(target manifest.Endpoint) bool {
-			return manifest.FamilyOf(target.IP) == discoveryv1.AddressTypeIPv6
-		}
-		// The slice of the other family is there once it was needed, and must not keep what is gone.
-		if slices.ContainsFunc(targets, isIPv6) || obs.Slices[manifest.EndpointSliceName(service.name, discoveryv1.AddressTypeIPv6)] {
-			out = append(out, manifest.EndpointSlice(cluster, service.name, discoveryv1.AddressTypeIPv6, targets))
-		}
+	return []string{want.ReadWrite}
+}
+
+// slicesOf are the EndpointSlices of one Service: one for each address family.
+func (k *KubernetesObjects) slicesOf(obs *observe.Observation, service string, members []string) []runtime.ApplyConfiguration {
+	targets := k.targets(obs, members)
+	out := []runtime.ApplyConfiguration{manifest.EndpointSlice(obs.Cluster, service, discoveryv1.AddressTypeIPv4, targets)}
+	isIPv6 := func(target manifest.Endpoint) bool {
+		return manifest.FamilyOf(target.IP) == discoveryv1.AddressTypeIPv6
+	}
+	// The slice of the other family is there once it was needed, and must not keep what is gone.
+	if slices.ContainsFunc(targets, isIPv6) || obs.Slices[manifest.EndpointSliceName(service, discoveryv1.AddressTypeIPv6)] {
+		out = append(out, manifest.EndpointSlice(obs.Cluster, service, discoveryv1.AddressTypeIPv6, targets))
 	}
 	return out
 }

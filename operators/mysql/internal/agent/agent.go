@@ -26,6 +26,9 @@ import (
 	"github.com/kapok-operators/kapok/shared/agent"
 )
 
+// failoverPause is how long a primary whose mysqld ended waits for a new epoch before it starts again.
+const failoverPause = 2 * time.Second
+
 // maxMembers is how many members a cluster can have; each has an account on every server.
 const maxMembers = 9
 
@@ -416,6 +419,7 @@ func (a *Agent) forgetRun(end runEnd, tainted bool) {
 	m.config.run = ""
 	m.clone.busy, m.clone.copying = false, false
 	serving := m.directive != nil && (m.directive.Role == instance.RolePrimary || m.directive.Role == instance.RoleDrain)
+	alone := serving && m.directive.Primary != nil && m.directive.Primary.Acks == 0
 	if serving {
 		// See the package's comment: a duty as primary ends with the run it was given to.
 		m.directive, m.accepted = nil, ""
@@ -427,10 +431,10 @@ func (a *Agent) forgetRun(end runEnd, tainted bool) {
 		a.startFailures++
 		a.fail(instance.ProblemStartFailed, fmt.Errorf("mysqld ends while it starts (%s): %s", end.exit, a.reporter.errors.last()))
 		a.nextStart = now.Add(min(100*time.Millisecond<<min(a.startFailures, 6), 5*time.Second))
-	case tainted && serving && !a.inbox.waiting():
-		// Leave the processor to the failover for a moment; a directive ends the wait.
+	case tainted && !alone:
+		// Leave the processor to the failover. The directive of the new epoch ends the wait; the fence before it does not.
 		a.startFailures = 0
-		a.nextStart = now.Add(time.Second)
+		a.nextStart = now.Add(failoverPause)
 	default:
 		a.startFailures = 0
 		a.nextStart = now

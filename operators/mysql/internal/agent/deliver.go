@@ -53,7 +53,7 @@ func (b *inbox) put(d instance.Directive) (news bool, err error) {
 	why := b.state.Refusal(d)
 	if why == "" && b.pending != nil {
 		// What waits to be accepted counts as accepted for what comes after it.
-		waiting, _ := b.state.Promise(*b.pending)
+		waiting, _, _ := b.state.Promise(*b.pending)
 		why = waiting.Refusal(d)
 	}
 	if why != "" {
@@ -113,22 +113,24 @@ func (a *Agent) acceptDirective(ctx context.Context) func() {
 		return nil
 	}
 	m := &a.memory
-	promised, changed := m.state.Promise(*d)
-	if d.Role != instance.RoleClone && promised.Cloned {
-		promised.Cloned, changed = false, true
+	next, promised, noted := m.state.Promise(*d)
+	if d.Role != instance.RoleClone && next.Cloned {
+		next.Cloned, promised = false, true
 	}
+	// Without a server to look after, no quiet turn comes to note it.
+	promised = promised || noted && a.current.Load() == nil
 	// Falling silent is safe whatever comes next, so that it need not wait for the disk.
 	silenced := a.silence(ctx, d)
 	defer func() { <-silenced }()
-	if changed {
-		if err := a.store.Save(promised); err != nil {
+	if promised {
+		if err := a.store.Save(next); err != nil {
 			return func() {
 				a.fail(instance.ProblemDuty, fmt.Errorf("accept a directive: %w", err))
 				a.nextTurn = time.Now().Add(200 * time.Millisecond)
 			}
 		}
 	}
-	m.state = promised
+	m.state, m.unsaved = next, noted && !promised || m.unsaved && !promised
 	if m.directive == nil || m.directive.Role != d.Role || m.directive.Epoch != d.Epoch {
 		m.since = time.Now()
 	}
@@ -139,10 +141,13 @@ func (a *Agent) acceptDirective(ctx context.Context) func() {
 	m.users.next = time.Time{}
 	// What was decided for the directive before says nothing about this one.
 	m.plan = duty.Plan{}
-	a.inbox.accept(d, promised)
+	a.inbox.accept(d, next)
 	return func() {
 		a.log.Info("Accepted a directive", "directive", d.ID, "role", string(d.Role), "epoch", d.Epoch, "term", d.Term)
-		a.nextTurn, a.nextStart = time.Time{}, time.Time{}
+		a.nextTurn = time.Time{}
+		if d.Role != instance.RoleStandby {
+			a.nextStart = time.Time{}
+		}
 		a.reporter.force = true
 	}
 }

@@ -154,6 +154,7 @@ func (a *Agent) fromObservation(r *instance.Report, o mysqld.Observation, run *r
 	r.Executed, r.Received = o.Executed, o.Executed
 	if held, _, err := duty.Holds(o); err == nil {
 		r.Received = held.String()
+		r.CatchingUp = m.directive != nil && !duty.CaughtUp(held, *m.directive)
 	}
 	r.ConfigHash = m.config.run
 	r.RestartNeeded = m.restartNeeded()

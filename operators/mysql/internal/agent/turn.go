@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"time"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/duty"
@@ -23,7 +24,7 @@ const (
 	lively = 250 * time.Millisecond
 	calm   = time.Second
 	// startPoll is when to look again while mysqld starts.
-	startPoll = 25 * time.Millisecond
+	startPoll = 50 * time.Millisecond
 	// applyWait is how long one turn waits for the applier.
 	applyWait = 100 * time.Millisecond
 	// retryThreads is when a thread that stopped with an error is started again.
@@ -38,6 +39,10 @@ const (
 func (a *Agent) turn(r *run) func(context.Context) func() {
 	return func(ctx context.Context) func() {
 		m := &a.memory
+		if _, err := os.Stat(a.paths.socket); err != nil && !r.answered.Load() {
+			// It opens its socket at the end of its start; asking before would only take the processor from it.
+			return func() { a.nextTurn = time.Now().Add(startPoll) }
+		}
 		before, err := a.observe(ctx, r)
 		if err != nil {
 			return a.unanswered(ctx, r, err)
@@ -72,7 +77,7 @@ func (a *Agent) turn(r *run) func(context.Context) func() {
 				break
 			}
 		}
-		if m.unsaved && err == nil {
+		if m.unsaved && len(plan.Steps) == 0 {
 			err = a.save(func(*state.State) {})
 		}
 		if len(plan.Steps) > 0 && err == nil {
@@ -216,6 +221,8 @@ func (a *Agent) take(ctx context.Context, r *run, step duty.Step) error {
 			m.receiver = duty.ReceiverAcknowledging
 		}
 		return c.StartReceiver(ctx)
+	case duty.SyncRelay:
+		return syncRelay(a.paths.data)
 	case duty.StartApplier:
 		m.receiverTry = time.Now()
 		return c.StartApplier(ctx)

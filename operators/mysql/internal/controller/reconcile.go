@@ -22,6 +22,8 @@ type Reconciler struct {
 	Actor    *act.Actor
 	Reporter *report.Reporter
 	Grants   *act.Grants
+
+	pace pace
 }
 
 // atOnce is how long the loop waits after a commit: the next round follows from the new record.
@@ -53,8 +55,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.Grants.Renew(req.NamespacedName, obs.Topology, plan); err != nil {
 		return ctrl.Result{}, fmt.Errorf("grant the lease of %s: %w", req.NamespacedName, err)
 	}
-	out := r.Actor.Act(ctx, obs, plan)
-	err = errors.Join(out.Err(), r.Reporter.Report(ctx, obs, plan, out))
+	care := r.pace.of(req.NamespacedName, obs.Topology, plan)
+	out := r.Actor.Act(ctx, obs, plan, care)
+	r.pace.log(ctx, req.NamespacedName, plan, out)
+	err = errors.Join(out.Err(), r.Reporter.Report(ctx, obs, plan, out, care))
 	if err != nil && plan.Commit == nil && plan.LookAgain < retryWithin {
 		// Something is about to be decided that no event announces, such as that a silent primary is dead. It must not wait
 		// for the growing pauses of a failure that has nothing to do with it.
@@ -77,7 +81,7 @@ func next(obs *observe.Observation, plan topology.Plan, out act.Outcome) ctrl.Re
 	if out.Committed != nil || out.Overtaken {
 		return ctrl.Result{RequeueAfter: atOnce, Priority: &priority}
 	}
-	if plan.State == topology.FailingOver || plan.State == topology.Promoting || plan.State == topology.SwitchingOver {
+	if plan.Closed() {
 		return ctrl.Result{RequeueAfter: plan.LookAgain, Priority: &priority}
 	}
 	after := plan.LookAgain
@@ -109,4 +113,5 @@ const retireWithin = 10 * time.Second
 func (r *Reconciler) forget(name types.NamespacedName) {
 	r.Observer.Forget(name)
 	r.Grants.Forget(name)
+	r.pace.forget(name)
 }

@@ -119,6 +119,10 @@ type ReplicaDuty struct {
 	Source Source `json:"source"`
 	// Acknowledge makes the instance answer for what it received: true for voters only.
 	Acknowledge bool `json:"acknowledge"`
+	// CatchUp is what a closed primary holds and a decision waits for: the instance says at once when it holds it too
+	// (Report.CatchingUp), where other progress is told every now and then. On the way there it need not acknowledge: a
+	// receiver that is started to catch up begins silent, and so without a sync per event. Empty if nothing waits.
+	CatchUp string `json:"catchUp,omitempty"`
 }
 
 // CloneDuty is whose data to take over.

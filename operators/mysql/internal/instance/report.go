@@ -73,6 +73,8 @@ type Report struct {
 	// Receiver and Applier are the two halves of the replica channel.
 	Receiver Receiver `json:"receiver"`
 	Applier  Applier  `json:"applier"`
+	// CatchingUp: it does not hold yet what its directive waits for (ReplicaDuty.CatchUp).
+	CatchingUp bool `json:"catchingUp,omitempty"`
 	// Acknowledging: this replica answers for what it receives (its semi-sync is on).
 	Acknowledging bool `json:"acknowledging,omitempty"`
 

@@ -41,10 +41,10 @@ type Reporter struct {
 }
 
 // Report tells what one round of the loop found and did. After a commit the status waits for the next round, which
-// follows at once: a failover does not wait for a write that only people read.
-func (r *Reporter) Report(ctx context.Context, obs *observe.Observation, plan topology.Plan, out act.Outcome) error {
+// follows at once, and so it does in haste: a failover does not wait for a write that only people read.
+func (r *Reporter) Report(ctx context.Context, obs *observe.Observation, plan topology.Plan, out act.Outcome, care act.Care) error {
 	r.events(obs, plan, out)
-	if out.Committed != nil || out.Overtaken {
+	if out.Committed != nil || out.Overtaken || care == act.Haste {
 		return nil
 	}
 	derived := status.Derive(input(obs, plan, out))

@@ -155,8 +155,8 @@ func (p *planner) replicas() int {
 	return n
 }
 
-// endpoints are the Services' targets. The read-write target moves only when the new primary serves; that is one atomic
-// write, and until then the old address gives clients a clear refusal instead of none.
+// endpoints are the Services' targets. The read-write target moves as soon as the new primary is at work, in one atomic
+// write: the news needs its time to reach every node, and until the primary opens both addresses refuse.
 func (p *planner) endpoints() Endpoints {
 	e := Endpoints{ReadWrite: p.o.ReadWrite}
 	for i := range p.o.Members {
@@ -164,8 +164,11 @@ func (p *planner) endpoints() Endpoints {
 		switch {
 		case m.Name == p.o.Record.Primary:
 			if m.serving(p.o.Record.Epoch) {
-				e.ReadWrite = m.Name
 				e.Any = append(e.Any, m.Name)
+			}
+			// Before the very first primary serves there is nothing to move.
+			if m.serving(p.o.Record.Epoch) || e.ReadWrite != "" && m.leading(p.o.Record.Epoch) {
+				e.ReadWrite = m.Name
 			}
 		case m.following(p.o.Record.Primary, p.o.Record.Epoch) && !m.leaving():
 			e.ReadOnly = append(e.ReadOnly, m.Name)

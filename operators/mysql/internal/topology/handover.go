@@ -9,8 +9,7 @@ import (
 // beginHandover starts a switchover when something asks for one and somebody can take over.
 func (p *planner) beginHandover() bool {
 	o := p.o
-	if h := o.Record.Handover; h != nil && h.GivenUp && o.Request.Switchover == "" &&
-		o.Now.UnixMilli() < h.NotAfter+HandoverPause.Milliseconds() {
+	if h := o.Record.Handover; h != nil && h.GivenUp && o.Now.UnixMilli() < h.NotAfter+HandoverPause.Milliseconds() {
 		p.lookSoon()
 		return false
 	}
@@ -88,7 +87,7 @@ func (p *planner) canInherit(m *Member) bool {
 }
 
 // handOver carries on the switchover under way: close the old primary, wait until the new one holds everything, commit.
-// If that takes too long, the old primary goes on.
+// If that takes too long, the old primary goes on, and a request stands until it is fulfilled or taken back.
 func (p *planner) handOver() {
 	o, h, primary := p.o, p.o.Record.Handover, p.o.Primary()
 	to := o.Member(h.To)
@@ -107,10 +106,8 @@ func (p *planner) handOver() {
 	if !to.alive() || o.Now.UnixMilli() > h.NotAfter {
 		next := o.Record
 		next.Handover = &instance.Handover{To: h.To, NotAfter: o.Now.UnixMilli(), GivenUp: true, Why: h.Why}
-		p.commit(CommitHandoverGivenUp, next, fmt.Sprintf("%s was not ready in time; %s goes on", h.To, o.Record.Primary))
-		if o.Request.Switchover != "" {
-			p.done(RequestSwitchover, fmt.Sprintf("%s did not catch up within %s; %s goes on", h.To, HandoverWithin, o.Record.Primary))
-		}
+		p.commit(CommitHandoverGivenUp, next, fmt.Sprintf("%s was not ready within %s; %s goes on, and the next attempt is made after %s "+
+			"if a switchover is still asked for", h.To, HandoverWithin, o.Record.Primary, HandoverPause))
 		return
 	}
 	p.lead(instance.RoleDrain)

@@ -153,7 +153,7 @@ func (m *Member) hears(primary string) bool {
 }
 
 // Fit says whether a member does its work in the committed epoch: the primary serves, a replica follows, a voter among
-// the replicas acknowledges. The observer counts from the moment it stops being true (Member.UnfitFor).
+// the replicas acknowledges or catches up with a closed primary. The observer counts from the moment it stops being true (Member.UnfitFor).
 func (o Observation) Fit(m *Member) bool {
 	if m.Report == nil || m.Report.Stalled {
 		return false
@@ -161,7 +161,7 @@ func (o Observation) Fit(m *Member) bool {
 	if m.Name == o.Record.Primary {
 		return m.serving(o.Record.Epoch)
 	}
-	return m.following(o.Record.Primary, o.Record.Epoch) && (m.Report.Acknowledging || !o.IsVoter(m.Name))
+	return m.following(o.Record.Primary, o.Record.Epoch) && (m.Report.Acknowledging || m.Report.CatchingUp || !o.IsVoter(m.Name))
 }
 
 // lacks returns how many transactions of set the member does not hold.

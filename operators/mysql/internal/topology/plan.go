@@ -31,6 +31,16 @@ const (
 	Unreachable State = "Unreachable"
 )
 
+// Closed says whether nobody serves writers, for the moment or for longer.
+func (p Plan) Closed() bool {
+	switch p.State {
+	case SwitchingOver, FailingOver, Promoting, Waiting:
+		return true
+	case Starting, Healthy, Changing, Degraded, Unreachable:
+	}
+	return false
+}
+
 // Plan is what to do now.
 type Plan struct {
 	// State and Why say where the cluster stands, for people and conditions.

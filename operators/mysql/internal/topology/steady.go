@@ -248,7 +248,17 @@ func (p *planner) follower(m, primary *Member) role {
 	}
 	return role{epoch: epoch, role: instance.RoleReplica, restart: p.mayRestart(m),
 		why:     fmt.Sprintf("follow %s in epoch %d", o.Record.Primary, epoch),
-		replica: &instance.ReplicaDuty{Source: source, Acknowledge: acknowledge}}
+		replica: &instance.ReplicaDuty{Source: source, Acknowledge: acknowledge, CatchUp: p.awaited(m, primary)}}
+}
+
+// awaited is what the next decision waits for the member to hold while writers wait for that decision: everything that a
+// closed primary holds. What it holds does not grow any more, so that the answer settles it.
+func (p *planner) awaited(m, primary *Member) string {
+	closed := !primary.Report.Serving && (primary.Report.Role == instance.RolePrimary || primary.Report.Drained)
+	if !closed || !p.o.IsVoter(m.Name) {
+		return ""
+	}
+	return primary.Held.String()
 }
 
 // donorHolds is what the clone has to hold at least: what the donor has executed, and what the member got of the donor's

@@ -21,7 +21,7 @@ import (
 
 const (
 	// reconnectPause is the pause before a writer connects again.
-	reconnectPause = 5 * time.Millisecond
+	reconnectPause = 10 * time.Millisecond
 	// noticeableGap is how long a silence must be to be printed.
 	noticeableGap = 100 * time.Millisecond
 	// verifyTimeout bounds the final comparison; the cluster may be failing over when it begins.

@@ -321,8 +321,8 @@ func (x scene) replica(duty instance.ReplicaDuty) Plan {
 		if !x.self.State.Kept {
 			steps = append(steps, Keep{})
 		}
-		steps = append(steps, Follow{duty.Source}, acknowledge(duty.Acknowledge), StartReceiver{duty.Acknowledge}, StartApplier{})
-		return Plan{Steps: steps}
+		steps = append(steps, Follow{duty.Source})
+		return Plan{Steps: append(append(steps, x.start(x.mode(duty))...), StartApplier{})}
 	}
 	ch := x.o.Channel
 	if want := duty.Source.ServerUUID; want != "" && ch.Connected && ch.SourceUUID != "" && ch.SourceUUID != want {
@@ -341,30 +341,54 @@ func (x scene) follows(s instance.Source) bool {
 		ch.Host == s.Host && ch.Port == s.Port && was.Secret == seal.Fingerprint(s.Credential)
 }
 
-// acknowledge is the variable that a receiver reads when it starts.
-func acknowledge(on bool) Step {
-	if on {
-		return SetVariable{"rpl_semi_sync_replica_enabled", "ON"}
+// mode is how the receiver shall run. One that acknowledges when it should catch up goes on as it is: to start it anew
+// would cost more than its syncs.
+func (x scene) mode(duty instance.ReplicaDuty) ReceiverMode {
+	running := x.o.Channel != nil && x.o.Channel.Receiver && x.follows(duty.Source)
+	switch {
+	case !duty.Acknowledge:
+		return ReceiverSilent
+	case CaughtUp(x.held, x.d):
+		return ReceiverAcknowledging
+	case running && x.self.Receiver == ReceiverAcknowledging:
+		return ReceiverAcknowledging
 	}
-	return SetVariable{"rpl_semi_sync_replica_enabled", "OFF"}
+	return ReceiverSilent
+}
+
+// start starts the receiver. An acknowledgement must survive the replica (I10), so that whoever gives one syncs every
+// event; whoever gives none need not, and receives several times faster for it.
+func (x scene) start(mode ReceiverMode) []Step {
+	if mode == ReceiverAcknowledging {
+		return append(x.syncRelay(), SetVariable{"rpl_semi_sync_replica_enabled", "ON"}, StartReceiver{Acknowledge: true})
+	}
+	var steps []Step
+	if x.o.SyncsRelay {
+		steps = append(steps, SetVariable{"sync_relay_log", "0"})
+	}
+	return append(steps, SetVariable{"rpl_semi_sync_replica_enabled", "OFF"}, StartReceiver{Acknowledge: false})
+}
+
+// syncRelay has what was received synced, from here on and up to here.
+func (x scene) syncRelay() []Step {
+	if x.o.SyncsRelay {
+		return nil
+	}
+	return []Step{SetVariable{"sync_relay_log", "1"}, SyncRelay{}}
 }
 
 // keepFollowing keeps both threads of the right channel running in the right mode.
 func (x scene) keepFollowing(duty instance.ReplicaDuty) Plan {
-	ch := x.o.Channel
-	mode := ReceiverSilent
-	if duty.Acknowledge {
-		mode = ReceiverAcknowledging
-	}
+	ch, mode := x.o.Channel, x.mode(duty)
 	var steps []Step
-	restart := x.o.SemiReplica != duty.Acknowledge || ch.Receiver && x.self.Receiver != mode
-	if restart {
+	if acknowledging := mode == ReceiverAcknowledging; x.o.SemiReplica != acknowledging || ch.Receiver && x.self.Receiver != mode ||
+		acknowledging && !x.o.SyncsRelay {
 		if ch.Receiver {
 			steps = append(steps, StopReceiver{})
 		}
-		steps = append(steps, acknowledge(duty.Acknowledge), StartReceiver{duty.Acknowledge})
+		steps = append(steps, x.start(mode)...)
 	} else if !ch.Receiver && (ch.ReceiverErrno == 0 || x.self.RetryThreads) {
-		steps = append(steps, StartReceiver{duty.Acknowledge})
+		steps = append(steps, StartReceiver{acknowledging})
 	}
 	if !ch.Applier && (ch.ApplierErrno == 0 || x.self.RetryThreads) {
 		steps = append(steps, StartApplier{})
@@ -374,7 +398,20 @@ func (x scene) keepFollowing(duty instance.ReplicaDuty) Plan {
 		// Open for readers once it is known to follow.
 		steps = append(steps, SetVariable{"offline_mode", "OFF"})
 	}
-	return Plan{Steps: steps, Converged: converged}
+	plan := Plan{Steps: steps, Converged: converged}
+	if !CaughtUp(x.held, x.d) {
+		plan.Waiting = "what the primary holds"
+	}
+	return plan
+}
+
+// CaughtUp says whether an instance that holds the given set holds what its directive waits for.
+func CaughtUp(held gtid.Set, d instance.Directive) bool {
+	if d.Replica == nil || d.Replica.CatchUp == "" {
+		return true
+	}
+	awaited, err := gtid.Parse(d.Replica.CatchUp)
+	return err != nil || held.Contains(awaited)
 }
 
 // clone: archive what nobody else has, then take the primary's data.

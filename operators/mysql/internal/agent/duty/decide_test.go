@@ -21,7 +21,7 @@ const (
 // closed is a server as it comes up: read-only, offline, following nobody.
 func closed() mysqld.Observation {
 	return mysqld.Observation{
-		ReadOnly: true, SuperReadOnly: true, Offline: true, SemiCount: 1, ServerUUID: uuidA, Executed: uuidB + ":1-10",
+		ReadOnly: true, SuperReadOnly: true, Offline: true, SyncsRelay: true, SemiCount: 1, ServerUUID: uuidA, Executed: uuidB + ":1-10",
 	}
 }
 
@@ -294,10 +294,36 @@ func TestDecide(t *testing.T) {
 				"follow shop-0 at 10.0.0.1:3306", "set rpl_semi_sync_replica_enabled=ON", "start the receiver, acknowledging", "start the applier",
 			}}
 		},
+		"I10 replica: one that catches up with a closed primary begins silent, and need not sync what it receives": func() scenario {
+			o, self := following()
+			d := replicaDuty(true)
+			d.Epoch, d.Replica.CatchUp = 6, uuidB+":1-900"
+			o.Channel.Receiver, o.Channel.Applier, o.Channel.Coordinator = false, false, 0
+			return scenario{o: o, self: self, d: d, steps: []string{
+				"follow shop-0 at 10.0.0.1:3306", "set sync_relay_log=0", "set rpl_semi_sync_replica_enabled=OFF",
+				"start the receiver, silent", "start the applier",
+			}}
+		},
+		"I10 replica: before it acknowledges, all that it received is synced": func() scenario {
+			o, self := following()
+			o.SemiReplica, o.SyncsRelay, self.Receiver = false, false, ReceiverSilent
+			d := replicaDuty(true)
+			d.Replica.CatchUp = uuidB + ":1-10"
+			return scenario{o: o, self: self, d: d, steps: []string{
+				"stop the receiver", "set sync_relay_log=1", "sync what was received", "set rpl_semi_sync_replica_enabled=ON",
+				"start the receiver, acknowledging",
+			}}
+		},
+		"replica: one that acknowledges goes on acknowledging while it catches up": func() scenario {
+			o, self := following()
+			d := replicaDuty(true)
+			d.Replica.CatchUp = uuidB + ":1-900"
+			return scenario{o: o, self: self, d: d, converged: true, waiting: "what the primary holds"}
+		},
 		"I2 replica: a member that leaves the voters falls silent": func() scenario {
 			o, self := following()
 			return scenario{o: o, self: self, d: replicaDuty(false), steps: []string{
-				"stop the receiver", "set rpl_semi_sync_replica_enabled=OFF", "start the receiver, silent",
+				"stop the receiver", "set sync_relay_log=0", "set rpl_semi_sync_replica_enabled=OFF", "start the receiver, silent",
 			}}
 		},
 		"I2 replica: a receiver of unknown making is not trusted": func() scenario {

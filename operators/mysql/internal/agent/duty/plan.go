@@ -77,6 +77,8 @@ type (
 	StopReceiver struct{}
 	// StartReceiver starts the fetching half.
 	StartReceiver struct{ Acknowledge bool }
+	// SyncRelay brings what was received to the disk.
+	SyncRelay struct{}
 	// StartApplier starts the applying half.
 	StartApplier struct{}
 	// StopApplier ends the applying half, by way of its coordinator's session.
@@ -115,6 +117,7 @@ func (Kill) step()          {}
 func (SetVariable) step()   {}
 func (StopReceiver) step()  {}
 func (StartReceiver) step() {}
+func (SyncRelay) step()     {}
 func (StartApplier) step()  {}
 func (StopApplier) step()   {}
 func (AwaitApplied) step()  {}
@@ -145,6 +148,9 @@ func (s StartReceiver) String() string {
 	}
 	return "start the receiver, silent"
 }
+
+// String says what the step does.
+func (SyncRelay) String() string { return "sync what was received" }
 
 // String says what the step does.
 func (StartApplier) String() string { return "start the applier" }

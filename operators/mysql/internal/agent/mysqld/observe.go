@@ -22,6 +22,8 @@ type Observation struct {
 	SemiSource  bool
 	SemiCount   int
 	SemiReplica bool
+	// SyncsRelay says whether every received event is synced to the disk before it is acknowledged.
+	SyncsRelay bool
 	// WaitingCommits is how many groups of commits wait for acknowledgement.
 	WaitingCommits int
 	// Executed is gtid_executed.
@@ -109,9 +111,10 @@ func (c *Client) Observe(ctx context.Context, ask Ask) (Observation, error) {
 func (o *Observation) variables(ctx context.Context, conn *sql.Conn) error {
 	row := conn.QueryRowContext(ctx, `SELECT @@GLOBAL.server_id, @@GLOBAL.server_uuid, @@GLOBAL.version, @@GLOBAL.read_only,
 		@@GLOBAL.super_read_only, @@GLOBAL.offline_mode, @@GLOBAL.rpl_semi_sync_source_enabled,
-		@@GLOBAL.rpl_semi_sync_source_wait_for_replica_count, @@GLOBAL.rpl_semi_sync_replica_enabled, @@GLOBAL.gtid_executed`)
+		@@GLOBAL.rpl_semi_sync_source_wait_for_replica_count, @@GLOBAL.rpl_semi_sync_replica_enabled,
+		@@GLOBAL.sync_relay_log = 1, @@GLOBAL.gtid_executed`)
 	err := row.Scan(&o.ServerID, &o.ServerUUID, &o.Version, &o.ReadOnly, &o.SuperReadOnly, &o.Offline,
-		&o.SemiSource, &o.SemiCount, &o.SemiReplica, &o.Executed)
+		&o.SemiSource, &o.SemiCount, &o.SemiReplica, &o.SyncsRelay, &o.Executed)
 	o.Executed = strings.ReplaceAll(o.Executed, "\n", "")
 	return err
 }

@@ -119,13 +119,14 @@ func (s State) Refusal(d instance.Directive) string {
 	return ""
 }
 
-// Promise returns the state after accepting d, and whether that is a change which must be durable before d is obeyed.
-func (s State) Promise(d instance.Directive) (State, bool) {
-	changed := d.Term != s.Term || d.Epoch != s.Promised
+// Promise returns the state after accepting d. Promised says that it must be durable before d is obeyed; noted, that it
+// is to be made durable soon: the record is the committed one, which this copy serves to find again if it is lost.
+func (s State) Promise(d instance.Directive) (next State, promised, noted bool) {
+	promised = d.Term != s.Term || d.Epoch != s.Promised
 	s.Term, s.Promised = d.Term, d.Epoch
 	if d.Record.Epoch >= s.Record.Epoch && !sameRecord(d.Record, s.Record) {
 		s.Record = d.Record
-		changed = true
+		noted = true
 	}
-	return s, changed
+	return s, promised, noted
 }

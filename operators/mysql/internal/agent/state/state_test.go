@@ -16,9 +16,9 @@ func TestStateSurvivesARestart(t *testing.T) {
 	if err != nil || !fresh {
 		t.Fatalf("fresh = %v, err = %v", fresh, err)
 	}
-	s, changed := s.Promise(instance.Directive{Term: 3, Epoch: 7, Record: instance.Record{Epoch: 7, Primary: "shop-0", Voters: []string{"shop-0"}}})
-	if !changed {
-		t.Fatal("a first promise is no change")
+	s, promised, _ := s.Promise(instance.Directive{Term: 3, Epoch: 7, Record: instance.Record{Epoch: 7, Primary: "shop-0", Voters: []string{"shop-0"}}})
+	if !promised {
+		t.Fatal("a first promise need not be durable")
 	}
 	s.Served, s.Kept = 7, true
 	s.Channel = &Channel{Epoch: 6, Source: "shop-1", Host: "10.0.0.1", Port: 3306, Secret: "x"}
@@ -33,8 +33,17 @@ func TestStateSurvivesARestart(t *testing.T) {
 	if diff := cmp.Diff(s, again); diff != "" {
 		t.Error(diff)
 	}
-	if _, changed := again.Promise(instance.Directive{Term: 3, Epoch: 7, Record: s.Record}); changed {
+	if _, promised, noted := again.Promise(instance.Directive{Term: 3, Epoch: 7, Record: s.Record}); promised || noted {
 		t.Error("the same promise is a change, so every directive would be written")
+	}
+}
+
+func TestRecordOfThePromisedEpochIsNotedOnly(t *testing.T) {
+	s := State{Term: 3, Promised: 7, Record: instance.Record{Epoch: 7, Primary: "shop-0", Voters: []string{"shop-0"}}}
+	next, promised, noted := s.Promise(instance.Directive{Term: 3, Epoch: 7,
+		Record: instance.Record{Epoch: 7, Primary: "shop-0", Voters: []string{"shop-0", "shop-1"}}})
+	if promised || !noted || len(next.Record.Voters) != 2 {
+		t.Errorf("promised %v, noted %v, record %+v", promised, noted, next.Record)
 	}
 }
 
@@ -70,7 +79,7 @@ func TestRefusal(t *testing.T) {
 
 func TestRecordIsNeverReplacedByAnOlderOne(t *testing.T) {
 	s := State{Record: instance.Record{Epoch: 9, Primary: "a"}}
-	s, _ = s.Promise(instance.Directive{Term: 1, Epoch: 9, Record: instance.Record{Epoch: 8, Primary: "b"}})
+	s, _, _ = s.Promise(instance.Directive{Term: 1, Epoch: 9, Record: instance.Record{Epoch: 8, Primary: "b"}})
 	if s.Record.Primary != "a" {
 		t.Errorf("record %+v", s.Record)
 	}

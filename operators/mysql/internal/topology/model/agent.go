@@ -245,11 +245,12 @@ func (m *Member) replica(d instance.Directive) bool {
 		v.channel, v.Kept = &want, true
 		m.receiverError = 0
 	}
-	if m.receiving && m.acknowledging != duty.Acknowledge {
+	acknowledge := duty.Acknowledge && (!m.catchingUp(duty) || m.receiving && m.acknowledging)
+	if m.receiving && m.acknowledging != acknowledge {
 		m.stopReceiver()
 		return true
 	}
-	m.acknowledging = duty.Acknowledge
+	m.acknowledging = acknowledge
 	m.applying = true
 	news := m.become(instance.RoleReplica, d.Epoch)
 	if !m.receiving && m.receiverError == 0 {
@@ -257,6 +258,12 @@ func (m *Member) replica(d instance.Directive) bool {
 		news = true
 	}
 	return news
+}
+
+// catchingUp says whether the member lacks something of what its directive waits for.
+func (m *Member) catchingUp(duty *instance.ReplicaDuty) bool {
+	awaited, err := gtid.Parse(duty.CatchUp)
+	return err != nil || !m.Volume.held.Contains(awaited)
 }
 
 func (m *Member) clone(d instance.Directive) bool {
@@ -343,6 +350,7 @@ func (m *Member) Report() instance.Report {
 	r.ServerUUID, r.Serving, r.Drained = v.uuid, m.serving, m.drained && m.role == instance.RoleDrain
 	r.Executed, r.Received = v.executed.String(), v.held.String()
 	r.Acknowledging = m.acknowledging
+	r.CatchingUp = m.directive != nil && m.directive.Replica != nil && m.catchingUp(m.directive.Replica)
 	r.Receiver = instance.Receiver{Running: m.receiving, Connected: m.connected, ErrorNumber: m.receiverError}
 	if v.channel != nil {
 		r.Receiver.Source = v.channel.source
