@@ -166,10 +166,10 @@ func (a *Agent) fromObservation(r *instance.Report, o mysqld.Observation, run *r
 	if len(m.users.errors) > 0 {
 		r.UserErrors = m.users.errors
 	}
-	if ch := o.Channel; ch != nil {
-		a.fromChannel(r, o, ch, now)
-	}
 	if !run.tainted.Load() {
+		if ch := o.Channel; ch != nil {
+			a.fromChannel(r, o, ch, now)
+		}
 		return
 	}
 	r.Serving = !o.ReadOnly && !o.Offline

@@ -144,7 +144,9 @@ func buildVolumes(cluster *v1alpha1.MySQLCluster) []*corev1ac.VolumeApplyConfigu
 	}
 	return []*corev1ac.VolumeApplyConfiguration{
 		scratch(binVolume),
-		scratch(runVolume),
+		// Sockets, and files with passwords that must not reach a disk.
+		corev1ac.Volume().WithName(runVolume).WithEmptyDir(corev1ac.EmptyDirVolumeSource().
+			WithMedium(corev1.StorageMediumMemory).WithSizeLimit(resource.MustParse("16Mi"))),
 		scratch(tempVolume),
 		corev1ac.Volume().WithName(linkVolume).
 			WithConfigMap(corev1ac.ConfigMapVolumeSource().WithName(LinkCA(cluster.Name)).WithDefaultMode(0o444)),

@@ -190,21 +190,18 @@ func (w *Workload) Mark(ctx context.Context, name string) error {
 	return w.control(ctx, "mark?name="+url.QueryEscape(name), &history.Tally{})
 }
 
-// Recovered waits until the silence of the open event has ended and writes go on, and closes the event.
+// Recovered waits until the silence of the open event has ended and writes go on, and closes the event. The client itself
+// waits, a little at a time, so that losing the way to it costs little.
 func (w *Workload) Recovered(ctx context.Context, timeout time.Duration) (Event, error) {
+	const within = 5 * time.Second
 	var event Event
 	err := w.cluster.Wait(ctx, timeout, "acknowledged writes", func(ctx context.Context) (bool, string, error) {
-		if err := w.control(ctx, "current", &event); err != nil {
+		if err := w.control(ctx, "recovered?within="+within.String(), &event); err != nil {
 			return false, err.Error(), nil
 		}
-		return event.Ended && event.Acknowledged > 0, "none for a while", nil
+		return true, "", nil
 	})
-	if err != nil {
-		return event, err
-	}
-	var closed Event
-	err = w.control(ctx, "close", &closed)
-	return closed, err
+	return event, err
 }
 
 // Report asks for everything so far.

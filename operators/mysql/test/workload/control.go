@@ -97,6 +97,19 @@ func (r *run) handler() http.Handler {
 		}
 		answer(w, r.event(event))
 	})
+	mux.HandleFunc("/recovered", func(w http.ResponseWriter, req *http.Request) {
+		within, err := time.ParseDuration(req.URL.Query().Get("within"))
+		if err != nil {
+			http.Error(w, "within: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		event, err := r.recovered(req.Context(), within)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusConflict)
+			return
+		}
+		answer(w, event)
+	})
 	mux.HandleFunc("/report", func(w http.ResponseWriter, _ *http.Request) { answer(w, r.report()) })
 	mux.HandleFunc("/stop", func(w http.ResponseWriter, req *http.Request) {
 		if r.halt(req.Context()) {
@@ -118,6 +131,29 @@ func (r *run) handler() http.Handler {
 		answer(w, r.report())
 	})
 	return mux
+}
+
+// recovered waits until the silence of the open event has ended and writes go on, and closes the event. Waiting here
+// spares the cluster a new process for every look.
+func (r *run) recovered(ctx context.Context, within time.Duration) (eventView, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for {
+		event, ok := r.recorder.Current(r.now())
+		switch {
+		case !ok:
+			return eventView{}, errors.New("no event is open")
+		case !event.Gap.Ended || event.Acknowledged == 0:
+			if pause(ctx, 20*time.Millisecond) {
+				continue
+			}
+			return eventView{}, fmt.Errorf("no write was acknowledged within %s", within)
+		}
+		closed, _ := r.recorder.Close(r.now())
+		view := r.event(closed)
+		r.print(map[string]any{"at": view.Closed, "event": view})
+		return view, nil
+	}
 }
 
 // halt ends the writing and waits for the writers; false means that the caller went away first.

@@ -146,9 +146,6 @@ func (x scene) primary(duty instance.PrimaryDuty) Plan {
 		return plan
 	}
 	var steps []Step
-	if x.o.Channel != nil {
-		steps = append(steps, ForgetSource{})
-	}
 	if !x.self.Tainted {
 		steps = append(steps, BecomeSource{})
 	}
@@ -166,8 +163,7 @@ func (x scene) primary(duty instance.PrimaryDuty) Plan {
 		steps = append(steps, EndDump{id})
 	}
 	if !duty.Serve {
-		steps = append(steps, x.closed(len(members) > 0)...)
-		return Plan{Steps: steps, Converged: len(steps) == 0}
+		return x.source(append(steps, x.closed(len(members) > 0)...))
 	}
 	if len(strangers) > 0 {
 		// Whoever is not admitted could acknowledge a write: no writes before their sessions are gone.
@@ -176,8 +172,15 @@ func (x scene) primary(duty instance.PrimaryDuty) Plan {
 		}
 		return Plan{Steps: steps, Waiting: "sessions of members that are not admitted to end before it serves"}
 	}
-	steps = append(steps, x.open(len(members) > 0)...)
-	return Plan{Steps: steps, Converged: len(steps) == 0}
+	return x.source(append(steps, x.open(len(members) > 0)...))
+}
+
+// source ends the plan of a source. Its old channel, which has stopped, is removed when nobody waits for anything else.
+func (x scene) source(steps []Step) Plan {
+	if len(steps) > 0 || x.o.Channel == nil {
+		return Plan{Steps: steps, Converged: len(steps) == 0}
+	}
+	return Plan{Steps: []Step{ForgetSource{}}, Converged: true}
 }
 
 // semiSync brings semi-sync as a source to the wanted count.

@@ -157,7 +157,7 @@ func TestDecide(t *testing.T) {
 			o.Channel.ApplierErrno, o.Channel.ApplierError = 1062, "duplicate"
 			return scenario{o: o, self: self, d: primaryDuty(true, 1, "shop-2"), problem: "1062"}
 		},
-		"primary: the applier's coordinator is ended before the source is forgotten": func() scenario {
+		"primary: the applier's coordinator is ended before it becomes a source": func() scenario {
 			o, self := following()
 			o.Channel.Receiver = false
 			return scenario{o: o, self: self, d: primaryDuty(true, 1, "shop-2"), steps: []string{"stop the applier (session 42)"}}
@@ -166,7 +166,7 @@ func TestDecide(t *testing.T) {
 			o, self := following()
 			o.Channel.Receiver, o.Channel.Applier, o.Channel.Coordinator = false, false, 0
 			return scenario{o: o, self: self, d: primaryDuty(true, 2, "shop-0", "shop-2"), steps: []string{
-				"forget the source", "become a source", "set rpl_semi_sync_replica_enabled=OFF",
+				"become a source", "set rpl_semi_sync_replica_enabled=OFF",
 				"set rpl_semi_sync_source_wait_for_replica_count=2",
 				"set rpl_semi_sync_source_timeout=4294967295", "set rpl_semi_sync_source_wait_point=AFTER_SYNC",
 				"set rpl_semi_sync_source_wait_no_replica=ON", "set rpl_semi_sync_source_enabled=ON",
@@ -196,6 +196,11 @@ func TestDecide(t *testing.T) {
 		"I7 primary: an epoch that was served before mysqld ended is over": func() scenario {
 			self := Self{Name: "shop-0", State: state.State{Kept: true, Served: 5}}
 			return scenario{o: closed(), self: self, d: primaryDuty(true, 1, "shop-1"), problem: "epoch 5 was served"}
+		},
+		"primary: its old channel is removed once nobody waits for anything else": func() scenario {
+			o, self := serving()
+			o.Channel = &mysqld.Channel{Host: "10.0.0.1", Port: 3306, SourceUUID: uuidB}
+			return scenario{o: o, self: self, d: primaryDuty(true, 1, "shop-1", "shop-2"), steps: []string{"forget the source"}, converged: true}
 		},
 		"primary: as told": func() scenario {
 			o, self := serving()
