@@ -167,12 +167,13 @@ func (o *Observer) objects(ctx context.Context, cluster *v1alpha1.MySQLCluster, 
 	}
 	for _, slice := range slices.Items {
 		out.Slices[slice.Name] = true
-		if slice.Labels[discoveryv1.LabelServiceName] != manifest.ReadWriteService(cluster.Name) {
-			continue
-		}
 		for _, endpoint := range slice.Endpoints {
-			if endpoint.TargetRef != nil {
+			switch service := slice.Labels[discoveryv1.LabelServiceName]; {
+			case endpoint.TargetRef == nil:
+			case service == manifest.ReadWriteService(cluster.Name):
 				out.Topology.ReadWrite = endpoint.TargetRef.Name
+			case service == manifest.ReadService(cluster.Name):
+				out.Topology.Readable = append(out.Topology.Readable, endpoint.TargetRef.Name)
 			}
 		}
 	}

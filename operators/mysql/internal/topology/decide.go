@@ -170,12 +170,19 @@ func (p *planner) endpoints() Endpoints {
 			if m.serving(p.o.Record.Epoch) || e.ReadWrite != "" && m.leading(p.o.Record.Epoch) {
 				e.ReadWrite = m.Name
 			}
-		case m.following(p.o.Record.Primary, p.o.Record.Epoch) && !m.leaving():
+		case !m.leaving() && (m.following(p.o.Record.Primary, p.o.Record.Epoch) || p.keepsReaders(m)):
 			e.ReadOnly = append(e.ReadOnly, m.Name)
 			e.Any = append(e.Any, m.Name)
 		}
 	}
 	return e
+}
+
+// keepsReaders says whether a replica that does not follow just now keeps its readers: to follow another primary takes it
+// a moment, and to send them away and call them back costs them, and every node, more than that.
+func (p *planner) keepsReaders(m *Member) bool {
+	return slices.Contains(p.o.Readable, m.Name) && p.o.Wanted(m) && m.alive() && m.UnfitFor < ReadersStay && !m.Report.Blank &&
+		(m.Report.Role == instance.RoleReplica || m.Report.Role == instance.RoleStandby && !m.Report.Drained)
 }
 
 // begin handles a cluster without a record: new, or one whose custom resource was made again over kept volumes.

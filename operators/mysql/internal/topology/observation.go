@@ -29,6 +29,8 @@ type Observation struct {
 	Request Request
 	// ReadWrite is the instance that the read-write Service points at now; empty for none.
 	ReadWrite string
+	// Readable are the instances that the read Service points at now.
+	Readable []string
 }
 
 // Spec is the part of the custom resource that topology decides on.

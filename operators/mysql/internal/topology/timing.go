@@ -31,6 +31,9 @@ const (
 	// HandoverPause is how long the next switchover waits after one was given up.
 	HandoverPause = 30 * time.Second
 
+	// ReadersStay is how long a replica that was readable may be unfit and keep its readers. It closes itself soon after.
+	ReadersStay = 2 * time.Second
+
 	// routine is when to look again although nothing is expected to change.
 	routine = 10 * time.Second
 	// soon is when to look again while something is expected to change without an event.

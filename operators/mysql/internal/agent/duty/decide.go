@@ -68,9 +68,8 @@ func (x scene) standby() Plan {
 	if x.self.Tainted && !x.self.Drained {
 		return Plan{Steps: []Step{Kill{"told to stand by while it is a source"}}}
 	}
-	if steps := x.leaveSource(); len(steps) > 0 {
-		return Plan{Steps: steps}
-	}
+	// A drained source stays what it is until it is told whom to follow. To leave it would keep logins waiting, those of
+	// clients that have not heard yet of another primary.
 	var steps []Step
 	if x.o.Channel != nil && x.o.Channel.Receiver {
 		steps = append(steps, StopReceiver{})
@@ -298,12 +297,14 @@ func (x scene) leaveSource() []Step {
 	case !x.self.Drained || !x.o.SuperReadOnly || x.o.WaitingCommits > 0:
 		return []Step{Kill{"told to follow another server while its own commits may wait"}}
 	}
+	// The sessions go first: turning semi-sync off waits up to a second for the thread that listens to them, every login
+	// waits with it, and the closing of a session wakes that thread.
 	var steps []Step
-	if x.o.SemiSource {
-		steps = append(steps, SetVariable{"rpl_semi_sync_source_enabled", "OFF"})
-	}
 	for _, dump := range x.o.Dumps {
 		steps = append(steps, EndDump{dump.ID})
+	}
+	if x.o.SemiSource {
+		steps = append(steps, SetVariable{"rpl_semi_sync_source_enabled", "OFF"})
 	}
 	return append(steps, CeaseSource{})
 }

@@ -107,11 +107,16 @@ func TestDecide(t *testing.T) {
 			o.ReadOnly, o.SuperReadOnly, o.Offline = true, true, true
 			return scenario{o: o, self: self, d: standby, steps: []string{"kill mysqld: told to stand by while it is a source"}}
 		},
-		"standby: a drained source is let go": func() scenario {
+		"standby: a drained source stays as it is, so that no login waits": func() scenario {
 			o, self := serving()
 			o.ReadOnly, o.SuperReadOnly, o.Offline, self.Drained = true, true, true, true
-			return scenario{o: o, self: self, d: standby, steps: []string{
-				"set rpl_semi_sync_source_enabled=OFF", "end binlog dump 7", "end binlog dump 8", "cease to be a source",
+			return scenario{o: o, self: self, d: standby, converged: true}
+		},
+		"replica: a drained source ends its sessions before it turns semi-sync off": func() scenario {
+			o, self := serving()
+			o.ReadOnly, o.SuperReadOnly, o.Offline, self.Drained = true, true, true, true
+			return scenario{o: o, self: self, d: replicaDuty(true), steps: []string{
+				"end binlog dump 7", "end binlog dump 8", "set rpl_semi_sync_source_enabled=OFF", "cease to be a source",
 			}}
 		},
 		"I3 standby: a follower stops receiving, and applies on": func() scenario {

@@ -159,7 +159,7 @@ func (o *Operator) memory(name string) *memory {
 func (o *Operator) Observation() topology.Observation {
 	w, s := o.world, o.store
 	obs := topology.Observation{
-		Now: time.Unix(1_800_000_000, 0).Add(w.Now), Term: o.Term, Record: s.Record, Request: s.Request, ReadWrite: s.ReadWrite,
+		Now: time.Unix(1_800_000_000, 0).Add(w.Now), Term: o.Term, Record: s.Record, Request: s.Request, ReadWrite: s.ReadWrite, Readable: s.Readable,
 		Spec: topology.Spec{Instances: s.Instances, ManualFailover: s.Manual, Config: map[string]string{"version": fmt.Sprint(s.Config)}},
 	}
 	top := s.Instances
@@ -264,6 +264,7 @@ func (o *Operator) Decide() {
 	}
 	s := &o.world.Store
 	s.ReadWrite, o.store.ReadWrite = plan.Endpoints.ReadWrite, plan.Endpoints.ReadWrite
+	s.Readable, o.store.Readable = plan.Endpoints.Any, plan.Endpoints.Any
 	s.Pods = plan.Replicas
 	o.deletePod(plan)
 	o.answer(plan)

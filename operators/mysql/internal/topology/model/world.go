@@ -50,6 +50,7 @@ type Store struct {
 	Manual                      bool
 	// ReadWrite is the target of the read-write Service, Pods the replica count of the StatefulSet.
 	ReadWrite string
+	Readable  []string
 	Pods      int
 	// Term is the newest term that was given to an operator.
 	Term uint64
