@@ -145,6 +145,32 @@ func TestLifeOfACluster(t *testing.T) {
 			t.Error("a drained primary was restarted to become a replica")
 		}
 	})
+	step("I2 a former source that is primary again at once waits for acknowledgements", func(t *testing.T) {
+		last, next := primary, other(c, primary)
+		drained := c.obey(last, instance.Directive{Role: instance.RoleDrain})
+		next.await("hold everything", func(r instance.Report) bool {
+			return set(t, r.Received).Contains(set(t, drained.Executed))
+		})
+		c.epoch++
+		r := c.obey(next, c.primary(1, true))
+		if r.Acks != 1 || !r.Serving {
+			t.Errorf("acks %d, serving %v", r.Acks, r.Serving)
+		}
+		target.Store(c.app(next))
+		before, _ := w.count()
+		next.await("have commits wait", func(r instance.Report) bool { return r.WaitingCommits > 0 })
+		time.Sleep(300 * time.Millisecond)
+		if after, _ := w.count(); after != before {
+			t.Errorf("%d rows were acknowledged by nobody", after-before)
+		}
+		rest := without(c.members, next)
+		c.obey(next, c.primary(1, true, rest...))
+		for _, m := range rest {
+			c.tell(m, c.replica(next, m, true))
+		}
+		w.awaitRows(t, 10)
+		primary = next
+	})
 	step("an aborted switchover goes on as before", func(t *testing.T) {
 		c.obey(primary, instance.Directive{Role: instance.RoleDrain})
 		r := c.obey(primary, c.primary(1, true, without(c.members, primary)...))

@@ -175,7 +175,7 @@ func (a *Agent) fromObservation(r *instance.Report, o mysqld.Observation, run *r
 	r.Serving = !o.ReadOnly && !o.Offline
 	r.WaitingCommits = o.WaitingCommits
 	r.Acks = -1
-	if o.SemiSource {
+	if o.SemiSource && o.SemiStrict {
 		r.Acks = o.SemiCount
 	}
 	for _, dump := range o.Dumps {

@@ -198,6 +198,9 @@ func (x scene) semiSync(acks int) []Step {
 				SetVariable{"rpl_semi_sync_source_wait_point", "AFTER_SYNC"},
 				SetVariable{"rpl_semi_sync_source_wait_no_replica", "ON"},
 				SetVariable{"rpl_semi_sync_source_enabled", "ON"})
+		} else if !x.o.SemiStrict {
+			// It was a source shortly before, and left the role.
+			steps = append(steps, SetVariable{"rpl_semi_sync_source_wait_no_replica", "ON"})
 		}
 	}
 	return steps
@@ -297,16 +300,27 @@ func (x scene) leaveSource() []Step {
 	case !x.self.Drained || !x.o.SuperReadOnly || x.o.WaitingCommits > 0:
 		return []Step{Kill{"told to follow another server while its own commits may wait"}}
 	}
-	// The sessions go first: turning semi-sync off waits up to a second for the thread that listens to them, every login
-	// waits with it, and the closing of a session wakes that thread.
 	var steps []Step
+	if x.o.SemiSource && x.o.SemiStrict {
+		// What it applies from now on waits for nobody, once its own replicas have gone.
+		steps = append(steps, SetVariable{"rpl_semi_sync_source_wait_no_replica", "OFF"})
+	}
 	for _, dump := range x.o.Dumps {
 		steps = append(steps, EndDump{dump.ID})
 	}
-	if x.o.SemiSource {
-		steps = append(steps, SetVariable{"rpl_semi_sync_source_enabled", "OFF"})
-	}
 	return append(steps, CeaseSource{})
+}
+
+// quietFor is how long after its last role change a former source may turn semi-sync off without a wait.
+const quietFor = 4 * time.Second
+
+// retireSource turns semi-sync as a source off on a server that is none any more. That waits up to a second for the thread
+// that listens to replicas, and every login waits with it; when the replicas have been gone for a while it takes no time.
+func (x scene) retireSource() []Step {
+	if x.self.Tainted || !x.o.SemiSource || len(x.o.Dumps) > 0 || x.self.RoleFor < quietFor {
+		return nil
+	}
+	return []Step{SetVariable{"rpl_semi_sync_source_enabled", "OFF"}}
 }
 
 // replica: follows the primary of the epoch.
@@ -402,6 +416,7 @@ func (x scene) keepFollowing(duty instance.ReplicaDuty) Plan {
 		// Open for readers once it is known to follow.
 		steps = append(steps, SetVariable{"offline_mode", "OFF"})
 	}
+	steps = append(steps, x.retireSource()...)
 	plan := Plan{Steps: steps, Converged: converged}
 	if !CaughtUp(x.held, x.d) {
 		plan.Waiting = "what the primary holds"

@@ -53,7 +53,7 @@ func following() (mysqld.Observation, Self) {
 // serving is a primary of epoch 5 with two admitted members.
 func serving() (mysqld.Observation, Self) {
 	return mysqld.Observation{
-			ServerUUID: uuidA, Executed: uuidA + ":1-10", SemiSource: true, SemiCount: 1,
+			ServerUUID: uuidA, Executed: uuidA + ":1-10", SemiSource: true, SemiStrict: true, SemiCount: 1,
 			OpenPeers: []string{"kapok_peer_1", "kapok_peer_2"},
 			Dumps:     []mysqld.Dump{{ID: 7, User: "kapok_peer_1"}, {ID: 8, User: "kapok_peer_2"}},
 		}, Self{
@@ -112,11 +112,28 @@ func TestDecide(t *testing.T) {
 			o.ReadOnly, o.SuperReadOnly, o.Offline, self.Drained = true, true, true, true
 			return scenario{o: o, self: self, d: standby, converged: true}
 		},
-		"replica: a drained source ends its sessions before it turns semi-sync off": func() scenario {
+		"I2 primary: semi-sync that a former source left lenient is strict again before it serves": func() scenario {
+			o, self := serving()
+			o.SemiStrict, o.ReadOnly, o.SuperReadOnly, o.Offline = false, true, true, true
+			return scenario{o: o, self: self, d: primaryDuty(true, 1, "shop-1", "shop-2"), steps: []string{
+				"set rpl_semi_sync_source_wait_no_replica=ON", "set super_read_only=OFF", "set read_only=OFF", "set offline_mode=OFF",
+			}}
+		},
+		"replica: a former source turns semi-sync off once nothing waits for that": func() scenario {
+			o, self := following()
+			o.SemiSource, self.RoleFor = true, quietFor
+			return scenario{o: o, self: self, d: replicaDuty(true), steps: []string{"set rpl_semi_sync_source_enabled=OFF"}, converged: true}
+		},
+		"replica: a former source leaves semi-sync on while logins might wait for turning it off": func() scenario {
+			o, self := following()
+			o.SemiSource, self.RoleFor = true, quietFor-1
+			return scenario{o: o, self: self, d: replicaDuty(true), converged: true}
+		},
+		"replica: a drained source waits for its own replicas no more": func() scenario {
 			o, self := serving()
 			o.ReadOnly, o.SuperReadOnly, o.Offline, self.Drained = true, true, true, true
 			return scenario{o: o, self: self, d: replicaDuty(true), steps: []string{
-				"end binlog dump 7", "end binlog dump 8", "set rpl_semi_sync_source_enabled=OFF", "cease to be a source",
+				"set rpl_semi_sync_source_wait_no_replica=OFF", "end binlog dump 7", "end binlog dump 8", "cease to be a source",
 			}}
 		},
 		"I3 standby: a follower stops receiving, and applies on": func() scenario {

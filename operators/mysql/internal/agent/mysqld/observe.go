@@ -18,9 +18,10 @@ type Observation struct {
 	ServerUUID, Version string
 	// ReadOnly, SuperReadOnly and Offline are the variables that keep writers and clients away.
 	ReadOnly, SuperReadOnly, Offline bool
-	// SemiSource and SemiCount are semi-sync as a source; SemiReplica as a replica.
-	SemiSource  bool
-	SemiCount   int
+	// SemiSource and SemiCount are semi-sync as a source; SemiStrict says whether it waits for replicas that are not there.
+	SemiSource, SemiStrict bool
+	SemiCount              int
+	// SemiReplica is semi-sync as a replica.
 	SemiReplica bool
 	// SyncsRelay says whether every received event is synced to the disk before it is acknowledged.
 	SyncsRelay bool
@@ -112,9 +113,9 @@ func (o *Observation) variables(ctx context.Context, conn *sql.Conn) error {
 	row := conn.QueryRowContext(ctx, `SELECT @@GLOBAL.server_id, @@GLOBAL.server_uuid, @@GLOBAL.version, @@GLOBAL.read_only,
 		@@GLOBAL.super_read_only, @@GLOBAL.offline_mode, @@GLOBAL.rpl_semi_sync_source_enabled,
 		@@GLOBAL.rpl_semi_sync_source_wait_for_replica_count, @@GLOBAL.rpl_semi_sync_replica_enabled,
-		@@GLOBAL.sync_relay_log = 1, @@GLOBAL.gtid_executed`)
+		@@GLOBAL.rpl_semi_sync_source_wait_no_replica, @@GLOBAL.sync_relay_log = 1, @@GLOBAL.gtid_executed`)
 	err := row.Scan(&o.ServerID, &o.ServerUUID, &o.Version, &o.ReadOnly, &o.SuperReadOnly, &o.Offline,
-		&o.SemiSource, &o.SemiCount, &o.SemiReplica, &o.SyncsRelay, &o.Executed)
+		&o.SemiSource, &o.SemiCount, &o.SemiReplica, &o.SemiStrict, &o.SyncsRelay, &o.Executed)
 	o.Executed = strings.ReplaceAll(o.Executed, "\n", "")
 	return err
 }
