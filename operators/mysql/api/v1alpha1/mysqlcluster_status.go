@@ -12,6 +12,11 @@ type MySQLClusterStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// observedEpoch is the epoch of the record that the rest of this status is about. While a failover or a switchover is
+	// under way the record comes first: as long as it names a later epoch, the rest tells what was before.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	ObservedEpoch int64 `json:"observedEpoch,omitempty"`
 
 	// summary says in one word what the cluster is doing: Healthy when all is as it should be. It is for people; programs
 	// read the conditions.

@@ -156,7 +156,7 @@ func TestLifeOfACluster(t *testing.T) {
 		if r.Acks != 1 || !r.Serving {
 			t.Errorf("acks %d, serving %v", r.Acks, r.Serving)
 		}
-		target.Store(c.app(next))
+		target.Store(open(c.t, next, appUser, appPassword, "shop_db"))
 		before, _ := w.count()
 		next.await("have commits wait", func(r instance.Report) bool { return r.WaitingCommits > 0 })
 		time.Sleep(300 * time.Millisecond)

@@ -289,7 +289,7 @@ func (w *world) healthy(primary string) func() bool {
 	return func() bool {
 		c := w.cluster()
 		return c.Status.Summary == v1alpha1.SummaryHealthy && (primary == "" || c.Status.Record.Primary == primary) &&
-			c.Status.ObservedGeneration == c.Generation
+			c.Status.ObservedGeneration == c.Generation && c.Status.ObservedEpoch == c.Status.Record.Epoch
 	}
 }
 

@@ -69,7 +69,7 @@ func (r *Reporter) Retiring(ctx context.Context, cluster *v1alpha1.MySQLCluster)
 // kept is the status as it is, but for summary and conditions.
 func kept(cluster *v1alpha1.MySQLCluster, summary v1alpha1.Summary, conditions []metav1.Condition) status.Status {
 	out := status.Status{
-		ObservedGeneration: cluster.Generation, Summary: summary, Ready: cluster.Status.Ready,
+		ObservedGeneration: cluster.Generation, ObservedEpoch: cluster.Status.ObservedEpoch, Summary: summary, Ready: cluster.Status.Ready,
 		ReadyInstances: cluster.Status.ReadyInstances, Version: cluster.Status.Version, Instances: cluster.Status.Instances,
 		Conditions: conditions,
 	}
@@ -151,7 +151,7 @@ func claimProblem(claim *corev1.PersistentVolumeClaim) (status.Problem, bool) {
 func (r *Reporter) write(ctx context.Context, cluster *v1alpha1.MySQLCluster, derived status.Status) error {
 	conditions := condition.Merge(status.Types(), cluster.Status.Conditions, derived.Conditions, cluster.Generation, metav1.NewTime(r.Now()))
 	want := v1alpha1.MySQLClusterStatus{
-		ObservedGeneration: derived.ObservedGeneration, Summary: derived.Summary, Ready: derived.Ready,
+		ObservedGeneration: derived.ObservedGeneration, ObservedEpoch: derived.ObservedEpoch, Summary: derived.Summary, Ready: derived.Ready,
 		ReadyInstances: derived.ReadyInstances, Version: derived.Version, Endpoints: &derived.Endpoints,
 		Record: cluster.Status.Record, Conditions: conditions, Instances: derived.Instances,
 	}
@@ -179,7 +179,8 @@ func same(a, b v1alpha1.MySQLClusterStatus) bool {
 }
 
 func configuration(s status.Status, conditions []metav1.Condition) *ac.MySQLClusterStatusApplyConfiguration {
-	out := ac.MySQLClusterStatus().WithObservedGeneration(s.ObservedGeneration).WithSummary(s.Summary).WithReady(s.Ready).
+	out := ac.MySQLClusterStatus().WithObservedGeneration(s.ObservedGeneration).
+		WithObservedEpoch(s.ObservedEpoch).WithSummary(s.Summary).WithReady(s.Ready).
 		WithReadyInstances(s.ReadyInstances).WithVersion(strings.ToValidUTF8(s.Version, "")).
 		WithEndpoints(ac.Endpoints().WithReadWrite(s.Endpoints.ReadWrite).WithReadOnly(s.Endpoints.ReadOnly).WithRead(s.Endpoints.Read)).
 		WithConditions(condition.Apply(conditions)...)

@@ -41,6 +41,7 @@ type Problem struct {
 // Status is the derived part of a status; the record is not part of it.
 type Status struct {
 	ObservedGeneration int64
+	ObservedEpoch      int64
 	Summary            v1alpha1.Summary
 	Ready              string
 	ReadyInstances     int32
@@ -53,6 +54,7 @@ type Status struct {
 // Derive returns the status that an observation, a plan and its outcome amount to.
 func Derive(in Input) Status {
 	out := Status{ObservedGeneration: in.Cluster.Generation, Endpoints: endpoints(in.Cluster)}
+	out.ObservedEpoch = int64(in.Observation.Record.Epoch) //nolint:gosec // Epochs count failovers.
 	for i := range in.Observation.Members {
 		m := &in.Observation.Members[i]
 		status := describe(in, m)

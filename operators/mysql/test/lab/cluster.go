@@ -114,13 +114,16 @@ func Describe(cluster *mysqlv1.MySQLCluster) string {
 	if s.ObservedGeneration != cluster.Generation {
 		parts = append(parts, fmt.Sprintf("generation %d of %d", s.ObservedGeneration, cluster.Generation))
 	}
+	if s.ObservedEpoch != Epoch(cluster) {
+		parts = append(parts, fmt.Sprintf("as of epoch %d", s.ObservedEpoch))
+	}
 	return strings.TrimSpace(strings.Join(parts, "  "))
 }
 
 // Healthy says whether the cluster is all that its spec asks for, and nothing is under way in it.
 func Healthy(cluster *mysqlv1.MySQLCluster) bool {
 	s := cluster.Status
-	return s.ObservedGeneration == cluster.Generation && meta.IsStatusConditionTrue(s.Conditions, mysqlv1.ConditionReady) &&
+	return s.ObservedGeneration == cluster.Generation && s.ObservedEpoch == Epoch(cluster) && meta.IsStatusConditionTrue(s.Conditions, mysqlv1.ConditionReady) &&
 		!meta.IsStatusConditionTrue(s.Conditions, mysqlv1.ConditionProgressing) &&
 		s.ReadyInstances == cluster.Spec.Instances && s.Record != nil && len(s.Record.Voters) == int(cluster.Spec.Instances)
 }

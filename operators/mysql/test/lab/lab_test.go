@@ -149,19 +149,20 @@ func TestAvailable(t *testing.T) {
 
 func TestHealthy(t *testing.T) {
 	good := mysqlv1.MySQLCluster{ObjectMeta: metav1.ObjectMeta{Generation: 2}, Spec: mysqlv1.MySQLClusterSpec{Instances: 3},
-		Status: mysqlv1.MySQLClusterStatus{ObservedGeneration: 2, ReadyInstances: 3,
+		Status: mysqlv1.MySQLClusterStatus{ObservedGeneration: 2, ObservedEpoch: 4, ReadyInstances: 3,
 			Record:     &mysqlv1.Record{Epoch: 4, Primary: "shop-1", Voters: []string{"shop-0", "shop-1", "shop-2"}},
 			Conditions: []metav1.Condition{{Type: mysqlv1.ConditionReady, Status: metav1.ConditionTrue}}}}
 	for name, tc := range map[string]struct {
 		change func(*mysqlv1.MySQLCluster)
 		want   bool
 	}{
-		"all is well":                {func(*mysqlv1.MySQLCluster) {}, true},
-		"the spec was not looked at": {func(c *mysqlv1.MySQLCluster) { c.Generation = 3 }, false},
-		"not ready":                  {func(c *mysqlv1.MySQLCluster) { c.Status.Conditions[0].Status = metav1.ConditionFalse }, false},
-		"an instance does not serve": {func(c *mysqlv1.MySQLCluster) { c.Status.ReadyInstances = 2 }, false},
-		"an instance does not vote":  {func(c *mysqlv1.MySQLCluster) { c.Status.Record.Voters = c.Status.Record.Voters[:2] }, false},
-		"nothing was ever committed": {func(c *mysqlv1.MySQLCluster) { c.Status.Record = nil }, false},
+		"all is well":                                   {func(*mysqlv1.MySQLCluster) {}, true},
+		"the spec was not looked at":                    {func(c *mysqlv1.MySQLCluster) { c.Generation = 3 }, false},
+		"the status tells what was before the failover": {func(c *mysqlv1.MySQLCluster) { c.Status.Record.Epoch = 5 }, false},
+		"not ready":                                     {func(c *mysqlv1.MySQLCluster) { c.Status.Conditions[0].Status = metav1.ConditionFalse }, false},
+		"an instance does not serve":                    {func(c *mysqlv1.MySQLCluster) { c.Status.ReadyInstances = 2 }, false},
+		"an instance does not vote":                     {func(c *mysqlv1.MySQLCluster) { c.Status.Record.Voters = c.Status.Record.Voters[:2] }, false},
+		"nothing was ever committed":                    {func(c *mysqlv1.MySQLCluster) { c.Status.Record = nil }, false},
 		"something is under way": {func(c *mysqlv1.MySQLCluster) {
 			c.Status.Conditions = append(c.Status.Conditions, metav1.Condition{Type: mysqlv1.ConditionProgressing, Status: metav1.ConditionTrue})
 		}, false},

@@ -204,6 +204,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - name
+    - name: observedEpoch
+      type:
+        scalar: numeric
     - name: observedGeneration
       type:
         scalar: numeric

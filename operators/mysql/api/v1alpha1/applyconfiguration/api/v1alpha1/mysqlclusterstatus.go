@@ -14,6 +14,9 @@ import (
 type MySQLClusterStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that the rest of the status is about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
+	// observedEpoch is the epoch of the record that the rest of this status is about. While a failover or a switchover is
+	// under way the record comes first: as long as it names a later epoch, the rest tells what was before.
+	ObservedEpoch *int64 `json:"observedEpoch,omitempty"`
 	// summary says in one word what the cluster is doing: Healthy when all is as it should be. It is for people; programs
 	// read the conditions.
 	Summary *apiv1alpha1.Summary `json:"summary,omitempty"`
@@ -45,6 +48,14 @@ func MySQLClusterStatus() *MySQLClusterStatusApplyConfiguration {
 // If called multiple times, the ObservedGeneration field is set to the value of the last call.
 func (b *MySQLClusterStatusApplyConfiguration) WithObservedGeneration(value int64) *MySQLClusterStatusApplyConfiguration {
 	b.ObservedGeneration = &value
+	return b
+}
+
+// WithObservedEpoch sets the ObservedEpoch field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ObservedEpoch field is set to the value of the last call.
+func (b *MySQLClusterStatusApplyConfiguration) WithObservedEpoch(value int64) *MySQLClusterStatusApplyConfiguration {
+	b.ObservedEpoch = &value
 	return b
 }
 
