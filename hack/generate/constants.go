@@ -27,8 +27,11 @@ type value struct {
 // each other by + only.
 func constants(folder string) ([]group, error) {
 	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
-	if err != nil || len(files) == 0 {
-		return nil, fmt.Errorf("find the sources of %s: %v", folder, err)
+	if err != nil {
+		return nil, fmt.Errorf("find the sources of %s: %w", folder, err)
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("find the sources of %s: there are none", folder)
 	}
 	slices.Sort(files)
 	known := map[string]string{}

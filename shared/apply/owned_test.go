@@ -94,7 +94,7 @@ func TestOwnedFields(t *testing.T) {
 	entry := func(change func(*metav1.ManagedFieldsEntry)) []metav1.ManagedFieldsEntry {
 		e := metav1.ManagedFieldsEntry{
 			Manager: "op", Operation: metav1.ManagedFieldsOperationApply, APIVersion: "v1",
-			FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:data":{"f:a":{}}}`)},
+			FieldsV1: metav1.NewFieldsV1(`{"f:data":{"f:a":{}}}`),
 		}
 		if change != nil {
 			change(&e)
@@ -116,7 +116,7 @@ func TestOwnedFields(t *testing.T) {
 			t.Errorf("%s: got %v, %v", name, got, err)
 		}
 	}
-	broken := entry(func(e *metav1.ManagedFieldsEntry) { e.FieldsV1.Raw = []byte(`{`) })
+	broken := entry(func(e *metav1.ManagedFieldsEntry) { e.FieldsV1 = metav1.NewFieldsV1(`{`) })
 	if _, err := ownedFields(broken, "op", "v1"); err == nil {
 		t.Error("broken fields went unnoticed")
 	}

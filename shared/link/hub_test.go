@@ -509,7 +509,7 @@ func TestHubListIsOrdered(t *testing.T) {
 		h := NewHub(HubOptions{})
 		for _, pod := range []string{"c", "a", "b"} {
 			p := join(t, h, identity(pod, "u"))
-			defer func() { p.cancel(); <-p.ended }()
+			defer func() { p.cancel(); t.Log("ended:", <-p.ended) }()
 		}
 		got := ""
 		for _, p := range h.List("shop") {

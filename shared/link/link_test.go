@@ -80,7 +80,8 @@ func startClient(t testing.TB, token string, ca []byte, opts ClientOptions) *sta
 	s.stop = sync.OnceFunc(func() {
 		cancel()
 		select {
-		case <-done:
+		case err := <-done:
+			t.Log("the client ended:", err)
 		case <-time.After(10 * time.Second):
 			t.Error("the client does not stop")
 		}
@@ -526,7 +527,7 @@ func TestTokenIsNeverInAnError(t *testing.T) {
 	refusal := s.Servers()[0].Err
 	s.stop()
 	r.stop()
-	for _, part := range strings.Split(token, ".") {
+	for part := range strings.SplitSeq(token, ".") {
 		if strings.Contains(refusal, part) || strings.Contains(log.String(), part) {
 			t.Error("a part of the token got into an error or a log")
 		}

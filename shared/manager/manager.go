@@ -110,7 +110,7 @@ func Options(c Config) ctrl.Options {
 		GracefulShutdownTimeout:       &c.GracefulStop,
 		WebhookServer:                 c.WebhookServer,
 		Controller: config.Controller{
-			EnableWarmup:            ptr.To(true),
+			EnableWarmup:            new(true),
 			MaxConcurrentReconciles: c.Concurrency,
 			ReconciliationTimeout:   cmp.Or(c.ReconciliationTimeout, DefaultReconciliationTimeout),
 		},

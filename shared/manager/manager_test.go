@@ -276,9 +276,8 @@ func TestTermWithoutElection(t *testing.T) {
 func TestAccidentalInformerIsAnError(t *testing.T) {
 	r := start(t, env.Config, func(c *Config) { c.LeaderElection = false })
 	eventually(t, "the manager runs", r.leads)
-	var missing *cache.ErrResourceNotCached
 	err := r.GetClient().Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "x"}, &corev1.ConfigMap{})
-	if !errors.As(err, &missing) {
+	if _, missing := errors.AsType[*cache.ErrResourceNotCached](err); !missing {
 		t.Errorf("reading a kind that nobody watches: got %v", err)
 	}
 	// Secrets are read live, so that none is ever watched.

@@ -159,7 +159,7 @@ func copyFile(from, to string) error {
 	if err != nil {
 		return fmt.Errorf("copy log: %w", err)
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	out, err := os.Create(to)
 	if err != nil {
 		return fmt.Errorf("copy log: %w", err)

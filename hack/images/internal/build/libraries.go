@@ -49,12 +49,11 @@ func neededBy(files *tree.Tree, name string) ([]string, error) {
 	}
 	magic := make([]byte, len(elf.ELFMAG))
 	if _, err := io.ReadFull(io.NewSectionReader(content, 0, int64(len(magic))), magic); err != nil || string(magic) != elf.ELFMAG {
-		return nil, nil
+		return nil, nil //nolint:nilerr // What is shorter than a program's beginning is none.
 	}
 	program, err := elf.NewFile(content)
 	if err != nil {
-		// Some data files only begin like a program.
-		return nil, nil
+		return nil, nil //nolint:nilerr // Some data files only begin like a program.
 	}
 	needed, err := program.ImportedLibraries()
 	if err != nil {

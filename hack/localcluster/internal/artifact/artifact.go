@@ -90,7 +90,7 @@ func (m *Maker) ensure(ctx context.Context, name, key string, build func(ctx con
 	if err != nil {
 		return "", err
 	}
-	defer lock.Release()
+	defer func() { _ = lock.Release() }()
 	if _, err := os.Stat(final); err == nil {
 		return final, nil
 	}

@@ -5,6 +5,7 @@ package box
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -17,11 +18,10 @@ import (
 	"syscall"
 	"time"
 
-	"encoding/json"
+	"golang.org/x/sys/unix"
 
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/cgroup"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/store"
-	"golang.org/x/sys/unix"
 )
 
 // Folders inside a box.

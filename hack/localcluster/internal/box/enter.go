@@ -12,8 +12,9 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/kapok-operators/kapok/hack/localcluster/internal/cgroup"
 	"golang.org/x/sys/unix"
+
+	"github.com/kapok-operators/kapok/hack/localcluster/internal/cgroup"
 )
 
 // controlFD is the file descriptor of the connection to the process that started the box.
@@ -138,7 +139,7 @@ func mountCgroups(trees []cgroup.Hierarchy, root string) error {
 			return err
 		}
 		// A tree with several controllers is looked for by the name of each.
-		for _, c := range strings.Split(h.Options, ",") {
+		for c := range strings.SplitSeq(h.Options, ",") {
 			if c == h.Name || c == "none" || strings.HasPrefix(c, "name=") {
 				continue
 			}

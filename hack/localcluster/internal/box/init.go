@@ -142,7 +142,7 @@ func (s *initServer) Run(c Command, output *string) error {
 		data, _ := io.ReadAll(io.LimitReader(read, 1<<20))
 		text <- string(data)
 	}()
-	defer read.Close()
+	defer func() { _ = read.Close() }()
 	select {
 	case status := <-exited:
 		select {

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -191,7 +192,7 @@ func Delegate(dir string) error {
 	if err != nil {
 		return fmt.Errorf("read controllers: %w", err)
 	}
-	for _, c := range strings.Fields(string(have)) {
+	for c := range strings.FieldsSeq(string(have)) {
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0o644); err != nil {
 			return fmt.Errorf("hand controller %s down from %s: %w", c, dir, err)
 		}
@@ -203,7 +204,7 @@ func Delegate(dir string) error {
 func fillCPUSet(dir string) error {
 	clone := filepath.Join(dir, "cgroup.clone_children")
 	if _, err := os.Stat(filepath.Join(dir, "cpuset.cpus")); err != nil {
-		return nil
+		return nil //nolint:nilerr // It is no cpuset.
 	}
 	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
 		value, err := os.ReadFile(filepath.Join(dir, name))
@@ -222,7 +223,7 @@ func fillCPUSet(dir string) error {
 		}
 	}
 	if _, err := os.Stat(clone); err != nil {
-		return nil
+		return nil //nolint:nilerr // This version has no such switch.
 	}
 	if err := os.WriteFile(clone, []byte("1"), 0o644); err != nil {
 		return fmt.Errorf("let children of %s have its processors: %w", dir, err)
@@ -263,9 +264,9 @@ func Freeze(trees []Hierarchy, cluster, box string, frozen bool) error {
 // not there are no error.
 func Remove(dirs []string, timeout time.Duration) error {
 	deadline := time.Now().Add(timeout)
-	for i := len(dirs) - 1; i >= 0; i-- {
+	for _, dir := range slices.Backward(dirs) {
 		for {
-			busy, err := removeTree(dirs[i])
+			busy, err := removeTree(dir)
 			if err != nil {
 				return err
 			}
@@ -273,7 +274,7 @@ func Remove(dirs []string, timeout time.Duration) error {
 				break
 			}
 			if time.Now().After(deadline) {
-				return fmt.Errorf("control group %s is still in use after %s", dirs[i], timeout)
+				return fmt.Errorf("control group %s is still in use after %s", dir, timeout)
 			}
 			time.Sleep(20 * time.Millisecond)
 		}
@@ -295,11 +296,11 @@ func removeTree(dir string) (busy bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("walk control groups: %w", err)
 	}
-	for i := len(groups) - 1; i >= 0; i-- {
-		if err := endProcesses(groups[i]); err != nil {
+	for _, group := range slices.Backward(groups) {
+		if err := endProcesses(group); err != nil {
 			return false, err
 		}
-		switch err := os.Remove(groups[i]); {
+		switch err := os.Remove(group); {
 		case err == nil, errors.Is(err, fs.ErrNotExist):
 		case errors.Is(err, unix.EBUSY), errors.Is(err, unix.ENOTEMPTY):
 			busy = true
@@ -324,7 +325,7 @@ func endProcesses(dir string) error {
 		}
 		return fmt.Errorf("look for processes in control group: %w", err)
 	}
-	for _, field := range strings.Fields(string(procs)) {
+	for field := range strings.FieldsSeq(string(procs)) {
 		pid, err := strconv.Atoi(field)
 		if err != nil || pid <= 0 {
 			continue

@@ -38,7 +38,7 @@ func Up(ctx context.Context, want spec.Spec, out *progress.Printer) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Release()
+	defer func() { _ = lock.Release() }()
 	pid, err := supervisor.Alive(dir)
 	if err != nil {
 		return err

@@ -185,7 +185,7 @@ func (c *Client) Follow(ctx context.Context, line func(string)) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	for events := json.NewDecoder(resp.Body); ; {
 		var e Event
 		if err := events.Decode(&e); err != nil {

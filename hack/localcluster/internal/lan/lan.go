@@ -95,7 +95,7 @@ func (l *LAN) configure(node spec.Node, namespace string, all []spec.Node) error
 	if err != nil {
 		return fmt.Errorf("open network namespace of %s: %w", node.Name, err)
 	}
-	defer ns.Close()
+	defer func() { _ = ns.Close() }()
 	inside, err := netlink.NewHandleAt(ns)
 	if err != nil {
 		return fmt.Errorf("enter network namespace of %s: %w", node.Name, err)

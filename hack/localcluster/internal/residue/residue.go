@@ -11,10 +11,11 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
-	"github.com/kapok-operators/kapok/hack/localcluster/internal/store"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
+	"github.com/kapok-operators/kapok/hack/localcluster/internal/store"
 )
 
 // Find returns what is left of a cluster, one line for each thing: processes in its network namespaces or with files of

@@ -176,7 +176,8 @@ func (s *Supervisor) startControlPlane(ctx context.Context) error {
 		if s.lan, err = lan.New(m.box.Namespace("net"), s.record.Spec.NodeList()); err != nil {
 			return err
 		}
-		go s.proxyAPI()
+		// It goes on for as long as the cluster does, not only while that is brought up.
+		go s.proxyAPI(context.WithoutCancel(ctx))
 		for _, svc := range []box.Service{render.Etcd(), render.APIServer(s.record.Spec)} {
 			if err := m.box.StartService(ctx, svc); err != nil {
 				return err

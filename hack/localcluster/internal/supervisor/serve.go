@@ -21,7 +21,7 @@ import (
 )
 
 // serveControl answers commands on the control socket.
-func (s *Supervisor) serveControl() (closeSocket func(), err error) {
+func (s *Supervisor) serveControl(ctx context.Context) (closeSocket func(), err error) {
 	if err := store.WriteFile(s.dir.Path(pidFile), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func (s *Supervisor) serveControl() (closeSocket func(), err error) {
 		}
 	}()
 	return func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer cancel()
 		// The process is about to end.
 		_ = server.Shutdown(ctx)
@@ -132,25 +132,25 @@ func (s *Supervisor) apiURL() string {
 }
 
 // proxyAPI passes connections on to the API server in its box.
-func (s *Supervisor) proxyAPI() {
+func (s *Supervisor) proxyAPI(ctx context.Context) {
 	for {
 		conn, err := s.api.Accept()
 		if err != nil {
 			return
 		}
-		go s.pass(conn)
+		go s.pass(ctx, conn)
 	}
 }
 
-func (s *Supervisor) pass(outer net.Conn) {
-	defer outer.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+func (s *Supervisor) pass(ctx context.Context, outer net.Conn) {
+	defer func() { _ = outer.Close() }()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	inner, err := s.lan.Dial(ctx, net.JoinHostPort(spec.ControlPlaneIP, strconv.Itoa(spec.APIPort)))
 	if err != nil {
 		return // The caller sees its connection closed, as with an API server that is not there.
 	}
-	defer inner.Close()
+	defer func() { _ = inner.Close() }()
 	var wg sync.WaitGroup
 	for _, pair := range [][2]net.Conn{{outer, inner}, {inner, outer}} {
 		wg.Go(func() {

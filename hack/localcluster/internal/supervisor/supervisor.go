@@ -70,7 +70,7 @@ func Run(ctx context.Context, dir store.Dir) error {
 	if err != nil {
 		return fmt.Errorf("become the cluster's supervisor: %w", err)
 	}
-	defer lock.Release()
+	defer func() { _ = lock.Release() }()
 	record, found, err := dir.ReadRecord()
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func Run(ctx context.Context, dir store.Dir) error {
 		dir: dir, record: record, launch: launch, spawner: box.NewSpawner(), events: newEvents(),
 		boxes: map[string]*member{}, stop: cancel,
 	}
-	closeSocket, err := s.serveControl()
+	closeSocket, err := s.serveControl(ctx)
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ func Load(ctx context.Context, pid int, archive string) error {
 	if err != nil {
 		return fmt.Errorf("open image archive: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
 	return Enter(ctx, pid, f, nil, "ctr", "-n", "k8s.io", "images", "import", "-")

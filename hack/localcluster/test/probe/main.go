@@ -110,7 +110,7 @@ func get(url string) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	_, err = io.Copy(os.Stdout, resp.Body)
 	return err
 }
@@ -121,7 +121,7 @@ func fill(path string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	block, total := bytes.Repeat([]byte{1}, 1<<20), 0
 	for range 4096 {
 		n, err := f.Write(block)

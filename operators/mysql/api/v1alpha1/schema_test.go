@@ -168,8 +168,8 @@ func violations(node *apiextensionsv1.JSONSchemaProps) map[string]any {
 
 // nest puts value at path below spec; lists and maps on the way get one element.
 func nest(path []string, value any) any {
-	for i := len(path) - 1; i >= 0; i-- {
-		switch path[i] {
+	for _, name := range slices.Backward(path) {
+		switch name {
 		case "[]":
 			element, isMap := value.(map[string]any)
 			if isMap && element["name"] == nil {
@@ -179,7 +179,7 @@ func nest(path []string, value any) any {
 		case "{}":
 			value = map[string]any{"some_option": value}
 		default:
-			value = map[string]any{path[i]: value}
+			value = map[string]any{name: value}
 		}
 	}
 	return value

@@ -43,7 +43,7 @@ type cloneMemory struct {
 }
 
 // replace starts the job that archives what only this instance holds and then replaces its data.
-func (a *Agent) replace(r *run, step duty.Replace) error {
+func (a *Agent) replace(ctx context.Context, r *run, step duty.Replace) error {
 	m := &a.memory
 	password, err := a.opener.Open(step.Duty.Source.Credential)
 	if err != nil {
@@ -64,13 +64,14 @@ func (a *Agent) replace(r *run, step duty.Replace) error {
 	}
 	uuid := m.observation.ServerUUID
 	m.clone.busy = true
-	go a.clone(r, step, clone, uuid, source)
+	// The turn that begins it ends long before.
+	go a.clone(context.WithoutCancel(ctx), r, step, clone, uuid, source)
 	return nil
 }
 
 // clone is the job behind replace. It owns nothing: each change of the state goes through the loop.
-func (a *Agent) clone(r *run, step duty.Replace, clone state.Clone, uuid string, source mysqld.Source) {
-	ctx, cancel := context.WithCancel(context.Background())
+func (a *Agent) clone(ctx context.Context, r *run, step duty.Replace, clone state.Clone, uuid string, source mysqld.Source) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
 		select {

@@ -270,7 +270,8 @@ func (m *member) halt() {
 	}
 	stop()
 	select {
-	case <-stopped:
+	case err := <-stopped:
+		m.t.Logf("%s ended: %v", m.name, err)
 	case <-time.After(patience):
 		m.t.Errorf("%s does not end", m.name)
 	}

@@ -132,35 +132,40 @@ func (a *Agent) prepareData(ctx context.Context, executable string) error {
 		}
 		empty = true
 	}
-	if !empty && !m.state.Kept && a.startFailures >= wipeAfter {
-		a.log.Warn("Making the data folder anew: it holds nothing worth keeping and mysqld does not start with it")
-		if err := os.RemoveAll(a.paths.data); err != nil {
-			return fmt.Errorf("remove the unusable data folder: %w", err)
-		}
-		empty = true
-	}
-	if empty {
-		if m.state.Kept {
-			return errors.New("the data folder is gone, but it held data worth keeping: restore it, or delete the volume claim to have the member rebuilt")
-		}
-		if err := a.initialise(ctx, executable); err != nil {
-			return err
-		}
+	if err := a.fillData(ctx, executable, empty); err != nil {
+		return err
 	}
 	if clone := m.state.Clone; clone != nil && clone.Begun {
 		if err := a.forgetIdentity(); err != nil {
 			return err
 		}
 	}
-	for _, dir := range []string{a.paths.temp} {
-		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("empty the folder for temporary files: %w", err)
-		}
-		if err := os.MkdirAll(dir, 0o750); err != nil {
-			return fmt.Errorf("make the folder for temporary files: %w", err)
-		}
+	if err := os.RemoveAll(a.paths.temp); err != nil {
+		return fmt.Errorf("empty the folder for temporary files: %w", err)
+	}
+	if err := os.MkdirAll(a.paths.temp, 0o750); err != nil {
+		return fmt.Errorf("make the folder for temporary files: %w", err)
 	}
 	return nil
+}
+
+// fillData makes data where there are none, and where those that are there are worth nothing and of no use.
+func (a *Agent) fillData(ctx context.Context, executable string, empty bool) error {
+	kept := a.memory.state.Kept
+	if !empty && !kept && a.startFailures >= wipeAfter {
+		a.log.Warn("Making the data folder anew: it holds nothing worth keeping and mysqld does not start with it")
+		if err := os.RemoveAll(a.paths.data); err != nil {
+			return fmt.Errorf("remove the unusable data folder: %w", err)
+		}
+		empty = true
+	}
+	switch {
+	case !empty:
+		return nil
+	case kept:
+		return errors.New("the data folder is gone, but it held data worth keeping: restore it, or delete the volume claim to have the member rebuilt")
+	}
+	return a.initialise(ctx, executable)
 }
 
 // forgetIdentity lets a server whose data are replaced come back under a new server UUID. CLONE keeps the old one, and

@@ -53,11 +53,8 @@ func (a *Agent) turn(r *run) func(context.Context) func() {
 			changed = true
 			a.greet(r)
 		}
-		if err := a.settleClone(ctx, r, before); err != nil {
-			return func() { a.fail(instance.ProblemCloneFailed, err); a.nextTurn = time.Now().Add(calm) }
-		}
-		if err := a.adoptConfig(ctx, r.client, before); err != nil {
-			return func() { a.fail(instance.ProblemDuty, err); a.nextTurn = time.Now().Add(calm) }
+		if reason, err := a.settle(ctx, r, before); err != nil {
+			return func() { a.fail(reason, err); a.nextTurn = time.Now().Add(calm) }
 		}
 		if m.directive == nil {
 			err := a.withoutDirective(ctx, r, before)
@@ -65,21 +62,7 @@ func (a *Agent) turn(r *run) func(context.Context) func() {
 		}
 		a.arm()
 		plan := duty.Decide(before, a.self(), *m.directive)
-		for _, step := range plan.Steps {
-			if err = ctx.Err(); err != nil {
-				break
-			}
-			begun := time.Now()
-			err = a.take(ctx, r, step)
-			a.log.Info("Step", "step", step.String(), "took", time.Since(begun).Round(100*time.Microsecond).String(), "error", text(err))
-			if err != nil {
-				err = fmt.Errorf("%s: %w", step, err)
-				break
-			}
-		}
-		if m.unsaved && len(plan.Steps) == 0 {
-			err = a.save(func(*state.State) {})
-		}
+		err = a.takeAll(ctx, r, plan.Steps)
 		if len(plan.Steps) > 0 && err == nil {
 			after, oerr := a.observe(ctx, r)
 			if oerr != nil {
@@ -90,15 +73,51 @@ func (a *Agent) turn(r *run) func(context.Context) func() {
 			changed = true
 		}
 		m.plan = plan
-		if err == nil && plan.Drained && m.directive.Role == instance.RoleDrain {
-			m.drained = true
-			a.guard.Disarm()
-			a.prober.stop()
-		}
-		if err == nil && plan.Converged {
-			m.role, m.roleEpoch = m.directive.Role, m.directive.Epoch
+		if err == nil {
+			a.arrived(plan)
 		}
 		return func() { a.finishTurn(r, err, changed) }
+	}
+}
+
+// settle takes note of what the run of mysqld began with: the end of a clone, and the configuration in force.
+func (a *Agent) settle(ctx context.Context, r *run, o mysqld.Observation) (reason string, err error) {
+	if err := a.settleClone(ctx, r, o); err != nil {
+		return instance.ProblemCloneFailed, err
+	}
+	return instance.ProblemDuty, a.adoptConfig(ctx, r.client, o)
+}
+
+// takeAll takes the steps in order. What changed in the agent's state without being a promise is written in a turn
+// without any: a failover may be waiting for the steps.
+func (a *Agent) takeAll(ctx context.Context, r *run, steps []duty.Step) error {
+	for _, step := range steps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		begun := time.Now()
+		err := a.take(ctx, r, step)
+		a.log.Info("Step", "step", step.String(), "took", time.Since(begun).Round(100*time.Microsecond).String(), "error", text(err))
+		if err != nil {
+			return fmt.Errorf("%s: %w", step, err)
+		}
+	}
+	if a.memory.unsaved && len(steps) == 0 {
+		return a.save(func(*state.State) {})
+	}
+	return nil
+}
+
+// arrived takes note of a plan that is fulfilled.
+func (a *Agent) arrived(plan duty.Plan) {
+	m := &a.memory
+	if plan.Drained && m.directive.Role == instance.RoleDrain {
+		m.drained = true
+		a.guard.Disarm()
+		a.prober.stop()
+	}
+	if plan.Converged {
+		m.role, m.roleEpoch = m.directive.Role, m.directive.Epoch
 	}
 }
 
@@ -263,7 +282,7 @@ func (a *Agent) take(ctx context.Context, r *run, step duty.Step) error {
 	case duty.Serve:
 		return a.save(func(st *state.State) { st.Served = s.Epoch })
 	case duty.Replace:
-		return a.replace(r, s)
+		return a.replace(ctx, r, s)
 	}
 	return fmt.Errorf("step %T is unknown", step)
 }

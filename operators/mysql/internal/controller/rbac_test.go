@@ -141,7 +141,7 @@ func TestTheRoleIsExactlyEnough(t *testing.T) {
 	w.agents.kill("db-0")
 	w.eventually("failover", func() bool { return w.record().Epoch == 2 && w.healthy("")() })
 	w.edit(func(c *v1alpha1.MySQLCluster) {
-		c.Spec.Image, c.Spec.Storage.Size = "registry.example.com/mysql:9.7.2", c.Spec.Storage.Size
+		c.Spec.Image = "registry.example.com/mysql:9.7.2"
 		c.Spec.Storage.Size.Add(c.Spec.Storage.Size)
 	})
 	before := w.podUIDs()

@@ -26,7 +26,7 @@ import (
 func expandable(t *testing.T) string {
 	t.Helper()
 	class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{GenerateName: "expandable-"}, Provisioner: "example.com/volumes",
-		AllowVolumeExpansion: ptr.To(true)}
+		AllowVolumeExpansion: new(true)}
 	if err := api.Create(t.Context(), class); err != nil {
 		t.Fatal(err)
 	}

@@ -65,6 +65,7 @@ func available(in Input) metav1.Condition {
 			return is(metav1.ConditionFalse, v1alpha1.ReasonPrimaryRecovering, plan.Why)
 		}
 		return is(metav1.ConditionFalse, v1alpha1.ReasonFailingOver, plan.Why)
+	case topology.Waiting:
 	}
 	switch {
 	case o.Record.Epoch == 0:
@@ -168,6 +169,7 @@ func progressing(in Input) metav1.Condition {
 		return is(metav1.ConditionTrue, v1alpha1.ReasonFailingOver, plan.Why)
 	case topology.SwitchingOver:
 		return is(metav1.ConditionTrue, v1alpha1.ReasonSwitchingOver, plan.Why)
+	case topology.Healthy, topology.Changing, topology.Degraded, topology.Unreachable:
 	}
 	var updating, scaling, repairing []string
 	for i := range o.Members {

@@ -161,6 +161,7 @@ func summary(in Input, conditions []metav1.Condition) v1alpha1.Summary {
 		return v1alpha1.SummaryUnavailable
 	case topology.Unreachable:
 		return v1alpha1.SummaryDegraded
+	case topology.Healthy, topology.Changing, topology.Degraded:
 	}
 	switch {
 	case progressing.Reason == v1alpha1.ReasonUpdating:
