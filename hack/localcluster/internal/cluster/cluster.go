@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/artifact"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/cgroup"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/control"

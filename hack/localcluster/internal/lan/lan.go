@@ -10,10 +10,11 @@ import (
 	"net"
 	"runtime"
 
-	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
 )
 
 const (

@@ -10,8 +10,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/kapok-operators/kapok/hack/localcluster/internal/cgroup"
 	"golang.org/x/sys/unix"
+
+	"github.com/kapok-operators/kapok/hack/localcluster/internal/cgroup"
 )
 
 // What a cluster of three nodes with some load takes.

@@ -5,10 +5,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kapok-operators/kapok/hack/localcluster/internal/pki"
-	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
+
+	"github.com/kapok-operators/kapok/hack/localcluster/internal/pki"
+	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
 )
 
 func TestOptionsReachTheirPrograms(t *testing.T) {

@@ -11,8 +11,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
 	"golang.org/x/sys/unix"
+
+	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
 )
 
 // Cache returns the folder of what is costly to make: $KAPOK_CACHE, or kapok in the user's cache folder.

@@ -11,6 +11,12 @@ import (
 	"path/filepath"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/box"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/cgroup"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/lan"
@@ -19,11 +25,6 @@ import (
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/render"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/store"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 )
 
 // Times after which a step has failed.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/kapok-operators/kapok/hack/localcluster/internal/provision"
-	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -16,6 +14,9 @@ import (
 	rbac "k8s.io/client-go/applyconfigurations/rbac/v1"
 	storage "k8s.io/client-go/applyconfigurations/storage/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/kapok-operators/kapok/hack/localcluster/internal/provision"
+	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
 )
 
 const dnsName = "kube-dns"

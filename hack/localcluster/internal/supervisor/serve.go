@@ -11,13 +11,13 @@ import (
 	"strconv"
 	"sync"
 	"time"
-
 	"encoding/json"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/control"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/store"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // serveControl answers commands on the control socket.

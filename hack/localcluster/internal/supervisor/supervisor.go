@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/client-go/kubernetes"
+
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/artifact"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/box"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/cgroup"
@@ -21,7 +23,6 @@ import (
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/lan"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/store"
-	"k8s.io/client-go/kubernetes"
 )
 
 // Launch is what `up` hands to the supervisor, in a file of the state folder.

@@ -60,7 +60,7 @@ func (l *Lab) WaitOperator(ctx context.Context, timeout time.Duration) error {
 	return l.Wait(ctx, timeout, "the operator", func(ctx context.Context) (bool, string, error) {
 		var d appsv1.Deployment
 		if err := l.Client.Get(ctx, key, &d); err != nil {
-			return false, err.Error(), nil
+			return notYet(err)
 		}
 		done, seen := available(d)
 		return done, seen, nil
@@ -91,7 +91,7 @@ func (l *Lab) applyAll(ctx context.Context, objects []*unstructured.Unstructured
 			case err == nil:
 				return true, "", nil
 			case meta.IsNoMatchError(err) || apierrors.IsNotFound(err):
-				return false, err.Error(), nil
+				return notYet(err)
 			default:
 				return false, "", err
 			}
@@ -178,7 +178,7 @@ func hashFile(into io.Writer, path string) error {
 	if err != nil {
 		return err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	_, err = io.Copy(into, file)
 	return err
 }

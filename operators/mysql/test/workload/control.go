@@ -185,7 +185,7 @@ func control(ctx context.Context, path string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("ask the run: %w", err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
 		reason, err := io.ReadAll(io.LimitReader(response.Body, 4096))
 		return errors.Join(fmt.Errorf("ask the run: %s: %s", response.Status, reason), err)

@@ -110,7 +110,7 @@ func (r *run) serve(ctx context.Context) error {
 	defer cancel(nil)
 	control := &http.Server{Addr: controlAddress, Handler: r.handler(), ReadHeaderTimeout: 5 * time.Second}
 	go func() { cancel(fmt.Errorf("serve the control address: %w", control.ListenAndServe())) }()
-	defer control.Close()
+	defer func() { _ = control.Close() }()
 
 	if err := r.prepare(ctx); err != nil {
 		return err
@@ -131,7 +131,7 @@ func (r *run) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	for {
 		_, err := db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS `"+r.table+"` ("+
 			"run CHAR(16) NOT NULL, writer INT NOT NULL, seq BIGINT NOT NULL, payload BLOB NOT NULL, "+
@@ -265,12 +265,12 @@ func (r *run) compare(ctx context.Context, server endpoint) (history.Verdict, er
 	if err != nil {
 		return history.Verdict{}, err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	rows, err := db.QueryContext(ctx, "SELECT writer, seq, payload FROM `"+r.table+"` WHERE run = ? ORDER BY writer, seq", r.id)
 	if err != nil {
 		return history.Verdict{}, err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	judge := r.recorder.Judge()
 	for rows.Next() {
 		var (

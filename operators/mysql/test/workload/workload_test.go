@@ -175,7 +175,7 @@ func TestControl(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer response.Body.Close()
+		defer func() { _ = response.Body.Close() }()
 		if response.StatusCode == http.StatusOK {
 			if err := json.NewDecoder(response.Body).Decode(into); err != nil {
 				t.Fatalf("%s: %v", path, err)
