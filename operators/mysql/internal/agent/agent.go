@@ -88,8 +88,9 @@ type Agent struct {
 	memory memory
 	// working cancels the work under way; nil without one.
 	working context.CancelFunc
-	// turning says that the work is a turn, which a new directive cancels.
+	// turning says that the work is a turn, which a new directive cancels; turned is when the newest one began.
 	turning bool
+	turned  time.Time
 	// later is what to do with the memory once the loop owns it again.
 	later func()
 	// jobs are the long tasks under way, by name.
@@ -312,7 +313,7 @@ func (a *Agent) terminating() bool { return !a.terminateBy.IsZero() }
 func (a *Agent) advance(ctx context.Context) {
 	if a.working != nil {
 		if a.turning && a.inbox.waiting() {
-			a.working()
+			a.hurry()
 		}
 		return
 	}
@@ -341,9 +342,19 @@ func (a *Agent) advance(ctx context.Context) {
 		a.work(ctx, a.restartForConfig(r))
 	case r != nil && !r.dying.Load() && !now.Before(a.nextTurn):
 		a.keepUsers(ctx, r)
-		a.turning = true
+		a.turning, a.turned = true, now
 		a.work(ctx, a.turn(r))
 	}
+}
+
+// hurry ends the turn under way for a new directive. Nearly always it ends by itself within a moment; to cut its question
+// short would cost the session with mysqld, and the next turn a new one.
+func (a *Agent) hurry() {
+	if left := turnGrace - time.Since(a.turned); left > 0 {
+		a.nextTurn = time.Now().Add(left)
+		return
+	}
+	a.working()
 }
 
 // work runs a task beside the loop. The task owns the memory until the function it returns has been called by the loop.

@@ -23,6 +23,8 @@ const (
 	// lively and calm are when to look again while things change, and while they do not.
 	lively = 250 * time.Millisecond
 	calm   = time.Second
+	// turnGrace is how long a turn may take before a new directive cancels it.
+	turnGrace = 25 * time.Millisecond
 	// startPoll is when to look again while mysqld starts.
 	startPoll = 50 * time.Millisecond
 	// applyWait is how long one turn waits for the applier.
