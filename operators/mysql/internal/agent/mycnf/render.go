@@ -149,7 +149,9 @@ func operatorOptions(in Input) []option {
 		{"loose_binlog_format", "ROW"},
 		{"log_replica_updates", "ON"},
 		{"replica_preserve_commit_order", "ON"},
-		{"replica_net_timeout", "4"},
+		// Silence is judged by heartbeats, long before this. A receiver that has noticed it itself takes two seconds to stop,
+		// and a failover would wait for that.
+		{"replica_net_timeout", "15"},
 
 		{"plugin_load_add", "semisync_source.so"},
 		{"plugin_load_add", "semisync_replica.so"},
