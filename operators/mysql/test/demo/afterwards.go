@@ -8,7 +8,11 @@ func (d *demo) afterwards() {
 	down := "make demo-down"
 	switch d.lab.Provider {
 	case "local":
-		kubectl = "kubectl --kubeconfig " + d.lab.Kubeconfig()
+		// A fresh machine has no kubectl; the cluster brings one.
+		kubectl = "bin/localcluster kubectl"
+		if d.lab.ClusterName != "kapok" {
+			kubectl = fmt.Sprintf("KAPOK_CLUSTER=%s %s", d.lab.ClusterName, kubectl)
+		}
 	case "kind":
 		kubectl = "kubectl --context kind-" + d.lab.ClusterName
 	case "existing":
