@@ -127,5 +127,3 @@ func available(d appsv1.Deployment) (bool, string) {
 		d.Status.AvailableReplicas == want, seen
 }
 
-// Kubeconfig is the path of a kubeconfig for the cluster.
-func (l *Lab) Kubeconfig() string { return l.provider.GetKubeconfig() }
