@@ -126,4 +126,3 @@ func available(d appsv1.Deployment) (bool, string) {
 	return d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedReplicas == want && d.Status.Replicas == want &&
 		d.Status.AvailableReplicas == want, seen
 }
-
