@@ -130,7 +130,7 @@ func (a *Agent) acceptDirective(ctx context.Context) func() {
 			}
 		}
 	}
-	m.state, m.unsaved = next, noted && !promised || m.unsaved && !promised
+	m.state, m.unsaved = next, (noted || m.unsaved) && !promised
 	if m.directive == nil || m.directive.Role != d.Role || m.directive.Epoch != d.Epoch {
 		m.since = time.Now()
 	}

@@ -72,27 +72,7 @@ type memory struct {
 	record  instance.Record
 	seen    resourceVersion
 	members map[string]*memberMemory
-	mark    *mark
-}
-
-// mark is what the primary held when a voter change came into force.
-type mark struct {
-	change instance.VoterChange
-	epoch  uint64
-	held   gtid.Set
-}
-
-// note keeps the mark as long as the same change stays in force, and gives it to the observation.
-func (m *memory) note(o *topology.Observation) {
-	switch {
-	case !o.ChangeInForce():
-		m.mark = nil
-	case m.mark == nil || m.mark.change != *o.Record.Change || m.mark.epoch != o.Record.Epoch:
-		m.mark = &mark{change: *o.Record.Change, epoch: o.Record.Epoch, held: o.Primary().Held}
-	}
-	if m.mark != nil {
-		o.Mark = &m.mark.held
-	}
+	marker  topology.Marker
 }
 
 type memberMemory struct {
@@ -287,7 +267,7 @@ func (o *Observer) remember(name types.NamespacedName, out *Observation) {
 			m.UnfitFor = now.Sub(known.unfitSince)
 		}
 	}
-	mem.note(&out.Topology)
+	mem.marker.Note(&out.Topology)
 }
 
 func (o *Observer) knows(name types.NamespacedName) bool {

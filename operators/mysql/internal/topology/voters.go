@@ -183,6 +183,30 @@ func (o Observation) ChangeInForce() bool {
 	return !p.attachable(primary, change.Remove)
 }
 
+// Marker remembers what the primary held when a voter change came into force. Whoever observes keeps one per cluster.
+type Marker struct {
+	mark *mark
+}
+
+type mark struct {
+	change instance.VoterChange
+	epoch  uint64
+	held   gtid.Set
+}
+
+// Note keeps the mark as long as the same change stays in force, and gives it to the observation.
+func (m *Marker) Note(o *Observation) {
+	switch {
+	case !o.ChangeInForce():
+		m.mark = nil
+	case m.mark == nil || m.mark.change != *o.Record.Change || m.mark.epoch != o.Record.Epoch:
+		m.mark = &mark{change: *o.Record.Change, epoch: o.Record.Epoch, held: o.Primary().Held}
+	}
+	if m.mark != nil {
+		o.Mark = &m.mark.held
+	}
+}
+
 // mark is what must be held before the voter change under way may be committed.
 func (p *planner) mark() gtid.Set {
 	if p.o.Mark != nil {

@@ -25,7 +25,7 @@ type Operator struct {
 	// store is what it believes etcd holds.
 	store   Store
 	members map[string]*memory
-	mark    *mark
+	marker  topology.Marker
 }
 
 // memory is what an operator knows of a member.
@@ -174,28 +174,8 @@ func (o *Operator) Observation() topology.Observation {
 	for i := range obs.Members {
 		o.count(&obs, &obs.Members[i])
 	}
-	o.noteMark(&obs)
+	o.marker.Note(&obs)
 	return obs
-}
-
-// noteMark remembers, like the observer, what the primary held when the voter change under way came into force.
-func (o *Operator) noteMark(obs *topology.Observation) {
-	switch {
-	case !obs.ChangeInForce():
-		o.mark = nil
-	case o.mark == nil || o.mark.change != *obs.Record.Change || o.mark.epoch != obs.Record.Epoch:
-		o.mark = &mark{change: *obs.Record.Change, epoch: obs.Record.Epoch, held: obs.Primary().Held}
-	}
-	if o.mark != nil {
-		obs.Mark = &o.mark.held
-	}
-}
-
-// mark is what the primary held when a voter change came into force.
-type mark struct {
-	change instance.VoterChange
-	epoch  uint64
-	held   gtid.Set
 }
 
 func (o *Operator) member(m *Member) topology.Member {
