@@ -26,6 +26,7 @@ import (
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/store"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/supervisor"
+	"github.com/kapok-operators/kapok/hack/localcluster/netfault"
 )
 
 const usage = `localcluster runs a real Kubernetes cluster on this machine.
@@ -37,9 +38,15 @@ const usage = `localcluster runs a real Kubernetes cluster on this machine.
   kubectl ARGUMENTS...           run kubectl against it
   load ARCHIVE...                load image archives on every node
   node stop|start NAME           take a node's power away; give it back and wait until it is Ready
-  node cut|heal NAME             take a node's network away; give it back
+  node cut|heal NAME             take a node's network away; end all faults of its network (heal also: all)
+  node isolate NAME [OPTIONS]    cut a part of a node's traffic: --direction, --peers, --port (-h explains)
+  node disturb NAME [OPTIONS]    lose or delay it: also --loss, --delay, --jitter (NAME also: all)
   node freeze|thaw NAME          let a node's processes stand still; let them go on (also: control-plane)
   node exec NAME -- COMMAND...   run a command in a node (also: control-plane)
+  control pause|resume|restart PROGRAM
+                                 let a program of the control plane stand still; let it go on; kill it (it comes back)
+  volume stall|release NODE VOLUME
+                                 let writes to a volume of class limited hang; let them go on
   assets                         build what a cluster needs, and print the folder of its programs (for envtest)
   preflight                      say what this machine lacks to run a cluster; changes nothing
 
@@ -108,6 +115,14 @@ func run(ctx context.Context, command string, args []string) error {
 		return kubectl(ctx, name, args)
 	case "node":
 		return parsed(flags, args, -1, func() error { return node(ctx, name, flags.Args(), out) })
+	case "control":
+		return parsed(flags, args, 2, func() error {
+			return cluster.Service(ctx, name, flags.Arg(0), flags.Arg(1))
+		})
+	case "volume":
+		return parsed(flags, args, 3, func() error {
+			return cluster.Volume(ctx, name, flags.Arg(0), flags.Arg(1), flags.Arg(2))
+		})
 	case "assets":
 		return parsed(flags, args, 0, func() error { return assets(ctx) })
 	case "preflight":
@@ -193,7 +208,27 @@ func printStatus(to io.Writer, st control.Status) error {
 	for _, b := range st.Boxes {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", b.Name, b.State, dash(b.Ready), dash(b.Zone), b.IP, dash(fmt.Sprint(b.Pid)))
 	}
+	printFaults(w, st)
 	return w.Flush()
+}
+
+// printFaults prints what else is done to the cluster, besides the states of its boxes.
+func printFaults(w io.Writer, st control.Status) {
+	var lines []string
+	for _, r := range st.NetworkFaults {
+		lines = append(lines, "network\t"+r.String())
+	}
+	for _, b := range st.Boxes {
+		for _, p := range b.Paused {
+			lines = append(lines, "paused\t"+b.Name+" "+p)
+		}
+		for _, v := range b.Stalled {
+			lines = append(lines, "stalled\t"+b.Name+" "+v)
+		}
+	}
+	if len(lines) > 0 {
+		fmt.Fprintf(w, "\nFAULT\tWHAT\n%s\n", strings.Join(lines, "\n"))
+	}
 }
 
 func kubeconfig(name string, content bool) error {
@@ -249,6 +284,9 @@ func node(ctx context.Context, name string, args []string, out *progress.Printer
 		}
 		return cluster.Exec(ctx, name, args[1], command)
 	}
+	if len(args) >= 2 && (args[0] == "isolate" || args[0] == "disturb") {
+		return disturb(ctx, name, args[0], args[1], args[2:])
+	}
 	if len(args) != 2 {
 		return errors.New("node: give an operation and a node's name; 'localcluster help' lists the operations")
 	}
@@ -258,6 +296,17 @@ func node(ctx context.Context, name string, args []string, out *progress.Printer
 	}
 	done()
 	return nil
+}
+
+// disturb makes the network of a node bad. To isolate is to lose everything.
+func disturb(ctx context.Context, name, operation, node string, args []string) error {
+	rule := netfault.Rule{Node: node}
+	if operation == "isolate" {
+		rule.Loss = 100
+	}
+	flags := flag.NewFlagSet("node "+operation+" "+node, flag.ContinueOnError)
+	rule.Flags(flags)
+	return parsed(flags, args, 0, func() error { return cluster.Disturb(ctx, name, rule) })
 }
 
 func assets(ctx context.Context) error {

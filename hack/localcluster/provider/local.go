@@ -42,6 +42,9 @@ var (
 	_ support.E2EClusterProviderWithImageLoader = (*Local)(nil)
 	_ support.E2EClusterProviderWithLifeCycle   = (*Local)(nil)
 	_ NodeFaults                                = (*Local)(nil)
+	_ NetworkFaults                             = (*Local)(nil)
+	_ ControlFaults                             = (*Local)(nil)
+	_ VolumeFaults                              = (*Local)(nil)
 )
 
 // NewLocal returns the provider of a local cluster of that name. Nothing is run yet.
@@ -231,28 +234,6 @@ func parseNodes(status []byte) ([]support.Node, error) {
 		nodes = append(nodes, support.Node{Name: b.Name, Role: "worker", Cluster: parsed.Name, State: b.State, IP: net.ParseIP(b.IP)})
 	}
 	return nodes, nil
-}
-
-// Stop implements NodeFaults.
-func (l *Local) Stop(ctx context.Context, node string) error { return l.node(ctx, "stop", node) }
-
-// Start implements NodeFaults.
-func (l *Local) Start(ctx context.Context, node string) error { return l.node(ctx, "start", node) }
-
-// Cut implements NodeFaults.
-func (l *Local) Cut(ctx context.Context, node string) error { return l.node(ctx, "cut", node) }
-
-// Heal implements NodeFaults.
-func (l *Local) Heal(ctx context.Context, node string) error { return l.node(ctx, "heal", node) }
-
-// Freeze implements NodeFaults.
-func (l *Local) Freeze(ctx context.Context, node string) error { return l.node(ctx, "freeze", node) }
-
-// Thaw implements NodeFaults.
-func (l *Local) Thaw(ctx context.Context, node string) error { return l.node(ctx, "thaw", node) }
-
-func (l *Local) node(ctx context.Context, operation, node string) error {
-	return l.run(ctx, nil, "node", "--name", l.name, operation, node)
 }
 
 // run runs the program. Without out, what it prints goes to the test's error output, as progress.

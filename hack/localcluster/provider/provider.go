@@ -9,6 +9,8 @@ import (
 
 	"sigs.k8s.io/e2e-framework/support"
 	"sigs.k8s.io/e2e-framework/third_party/kind"
+
+	"github.com/kapok-operators/kapok/hack/localcluster/netfault"
 )
 
 // Variable is the environment variable that chooses the cluster.
@@ -38,12 +40,58 @@ type NodeFaults interface {
 	Start(ctx context.Context, node string) error
 	// Cut takes a node's network away, in both directions.
 	Cut(ctx context.Context, node string) error
-	// Heal gives it back.
+	// Heal gives it back, and ends every fault of the node's network.
 	Heal(ctx context.Context, node string) error
 	// Freeze lets every process of a node stand still.
 	Freeze(ctx context.Context, node string) error
 	// Thaw lets them go on.
 	Thaw(ctx context.Context, node string) error
+}
+
+// NetworkFaults makes the network bad in part. Only the local cluster offers it, as NodeFaults.
+type NetworkFaults interface {
+	// Disturb makes the network as bad as the rule says, besides rules that are in force already. Rules outlive a stop
+	// and start of the node.
+	Disturb(ctx context.Context, rule netfault.Rule) error
+	// Heal ends every rule about that node, and plugs its cable in.
+	Heal(ctx context.Context, node string) error
+	// HealAll ends every rule about every node, those about netfault.Everywhere too, and plugs all cables in.
+	HealAll(ctx context.Context) error
+}
+
+// Programs of the control plane.
+const (
+	// APIServer is the API server.
+	APIServer = "kube-apiserver"
+	// Etcd is the API server's store.
+	Etcd = "etcd"
+	// ControllerManager holds the controllers of Kubernetes itself.
+	ControllerManager = "kube-controller-manager"
+	// Scheduler is the scheduler.
+	Scheduler = "kube-scheduler"
+	// DNS is the DNS server.
+	DNS = "coredns"
+)
+
+// ControlFaults does to single programs of the control plane what happens to programs. Only the local cluster offers it,
+// as NodeFaults.
+type ControlFaults interface {
+	// Pause lets a program stand still: its connections stay open, and nobody answers.
+	Pause(ctx context.Context, program string) error
+	// Resume lets it go on.
+	Resume(ctx context.Context, program string) error
+	// Restart kills it and returns at once; about a second later it is started again.
+	Restart(ctx context.Context, program string) error
+}
+
+// VolumeFaults does to volumes of the storage class limited what happens to disks. Only the local cluster offers it, as
+// NodeFaults.
+type VolumeFaults interface {
+	// Stall lets everything hang that writes to a volume, and returns when that is so; reads go on. volume is the name of
+	// the PersistentVolume: a claim has it in spec.volumeName.
+	Stall(ctx context.Context, node, volume string) error
+	// Release lets writes go on.
+	Release(ctx context.Context, node, volume string) error
 }
 
 // New returns the provider that the environment chooses, for a cluster of that name.

@@ -24,32 +24,37 @@ const (
 
 // suite is what the steps of the test share.
 type suite struct {
+	name    string
 	binary  string
 	cluster *provider.Local
+}
+
+// newSuite builds the program and makes sure that everything a cluster needs is there, but no cluster of that name.
+func newSuite(t *testing.T, name string, options ...string) *suite {
+	t.Helper()
+	s := &suite{name: name, binary: buildBinary(t)}
+	t.Setenv("KAPOK_LOCALCLUSTER", s.binary)
+	s.cluster = provider.NewLocal(name)
+	s.cluster.WithOpts(provider.WithOptions(options...))
+	s.must(t, 2*time.Minute, "down", "--name", name)
+	s.must(t, 45*time.Minute, "assets")
+	t.Cleanup(func() {
+		if t.Failed() {
+			s.keepLogs(t)
+		}
+		if out, err := s.run(2*time.Minute, "down", "--name", name); err != nil {
+			t.Errorf("down at the end: %v\n%s", err, out)
+		}
+	})
+	return s
 }
 
 // TestCluster brings one cluster up and takes it through everything that later tests rely on. The steps build on each
 // other, so the first that fails ends the test.
 func TestCluster(t *testing.T) {
-	s := &suite{binary: buildBinary(t)}
-	t.Setenv("KAPOK_LOCALCLUSTER", s.binary)
-	s.cluster = provider.NewLocal(clusterName)
-	s.cluster.WithOpts(provider.WithOptions("--node-monitor-grace-period=12s"))
-	s.must(t, 2*time.Minute, "down", "--name", clusterName)
-	s.must(t, 45*time.Minute, "assets")
-	before := machine(t)
-	t.Cleanup(func() {
-		if t.Failed() {
-			s.keepLogs(t)
-		}
-		if out, err := s.run(2*time.Minute, "down", "--name", clusterName); err != nil {
-			t.Errorf("down at the end: %v\n%s", err, out)
-		}
-	})
-	for _, step := range []struct {
-		name string
-		run  func(*testing.T)
-	}{
+	s := newSuite(t, clusterName, "--node-monitor-grace-period=12s")
+	before := s.machine(t)
+	s.steps(t, []step{
 		{"killed up is finished by the next, and a second up at the same time is locked out", s.killedUp},
 		{"up of a healthy cluster does nothing", s.upTwice},
 		{"images are loaded and pods run on every node", s.workload},
@@ -61,33 +66,44 @@ func TestCluster(t *testing.T) {
 		{"a frozen node is not Ready until it is thawed", s.freeze},
 		{"a stopped node comes back with its data", s.stopStart},
 		{"a cluster whose supervisor was killed is resumed with its data", s.killedSupervisor},
-		{"the machine's network stays as it was", func(t *testing.T) { same(t, before.network, machine(t).network) }},
+		{"the machine's network stays as it was", func(t *testing.T) { same(t, before.network, s.machine(t).network) }},
 		{"down leaves nothing", func(t *testing.T) {
 			s.must(t, 2*time.Minute, "down", "--name", clusterName)
-			same(t, before.all(), machine(t).all())
+			same(t, before.all(), s.machine(t).all())
 		}},
-	} {
-		if !t.Run(step.name, step.run) {
+	})
+}
+
+// step is a part of a test.
+type step struct {
+	name string
+	run  func(*testing.T)
+}
+
+// steps runs one after the other, until the first that fails.
+func (s *suite) steps(t *testing.T, all []step) {
+	for _, one := range all {
+		if !t.Run(one.name, one.run) {
 			t.FailNow()
 		}
 	}
 }
 
 func (s *suite) killedUp(t *testing.T) {
-	up := exec.Command(s.binary, "up", "--name", clusterName, "--node-monitor-grace-period=12s")
+	up := exec.Command(s.binary, "up", "--name", s.name, "--node-monitor-grace-period=12s")
 	if err := up.Start(); err != nil {
 		t.Fatal(err)
 	}
 	// The second is tried until the first holds the lock.
 	eventually(t, 20*time.Second, func() error {
-		out, err := s.run(time.Minute, "status", "--name", clusterName)
+		out, err := s.run(time.Minute, "status", "--name", s.name)
 		if !strings.Contains(out, "starting") {
 			return fmt.Errorf("not starting yet: %v %s", err, out)
 		}
 		return nil
 	})
-	out, err := s.run(time.Minute, "up", "--name", clusterName, "--node-monitor-grace-period=12s")
-	if err == nil || !strings.Contains(out, "another command is bringing cluster selftest up or down") {
+	out, err := s.run(time.Minute, "up", "--name", s.name, "--node-monitor-grace-period=12s")
+	if err == nil || !strings.Contains(out, "another command is bringing cluster "+s.name+" up or down") {
 		t.Fatalf("a second up at the same time: %v\n%s", err, out)
 	}
 	if err := up.Process.Kill(); err != nil {
@@ -103,17 +119,19 @@ func (s *suite) killedUp(t *testing.T) {
 
 func (s *suite) upTwice(t *testing.T) {
 	before := s.supervisor(t)
-	s.must(t, time.Minute, "up", "--name", clusterName, "--node-monitor-grace-period=12s")
+	s.must(t, time.Minute, "up", "--name", s.name, "--node-monitor-grace-period=12s")
 	if after := s.supervisor(t); after != before {
 		t.Fatalf("supervisor %s became %s", before, after)
 	}
-	out, err := s.run(time.Minute, "up", "--name", clusterName, "--nodes=2")
+	out, err := s.run(time.Minute, "up", "--name", s.name, "--nodes=2")
 	if err == nil || !strings.Contains(out, "exists with other options") {
 		t.Fatalf("up with other options: %v\n%s", err, out)
 	}
 }
 
-func (s *suite) workload(t *testing.T) {
+// loadProbe builds the probe, loads its image, and returns the path of the program.
+func (s *suite) loadProbe(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
 	program, archive := filepath.Join(dir, "probe"), filepath.Join(dir, "probe.tar")
 	goBuild(t, program, "./probe")
@@ -125,7 +143,12 @@ func (s *suite) workload(t *testing.T) {
 	if err := s.cluster.LoadImageArchive(ctx, archive); err != nil {
 		t.Fatal(err)
 	}
-	apply := exec.Command(s.binary, "kubectl", "--name", clusterName, "apply", "-f", "testdata/workload.yaml")
+	return program
+}
+
+func (s *suite) workload(t *testing.T) {
+	s.loadProbe(t)
+	apply := exec.Command(s.binary, "kubectl", "--name", s.name, "apply", "-f", "testdata/workload.yaml")
 	if out, err := apply.CombinedOutput(); err != nil {
 		t.Fatalf("apply: %v\n%s", err, out)
 	}
@@ -155,7 +178,7 @@ func (s *suite) reach(t *testing.T) {
 			})
 		}
 	}
-	forward := exec.Command(s.binary, "kubectl", "--name", clusterName, "port-forward", "pod/probe-2", "18099:8080")
+	forward := exec.Command(s.binary, "kubectl", "--name", s.name, "port-forward", "pod/probe-2", "18099:8080")
 	if err := forward.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +209,7 @@ func (s *suite) webhook(t *testing.T) {
 		t.Fatal(err)
 	}
 	manifest := strings.ReplaceAll(string(template), "CABUNDLE", base64Of(ca))
-	apply := exec.Command(s.binary, "kubectl", "--name", clusterName, "apply", "-f", "-")
+	apply := exec.Command(s.binary, "kubectl", "--name", s.name, "apply", "-f", "-")
 	apply.Stdin = strings.NewReader(manifest)
 	if out, err := apply.CombinedOutput(); err != nil {
 		t.Fatalf("apply: %v\n%s", err, out)
@@ -204,7 +227,7 @@ func (s *suite) webhook(t *testing.T) {
 func (s *suite) noWayOut(t *testing.T) {
 	// 192.0.2.1 is an address for documentation: nothing is there, and a box must not even have a route to it.
 	for _, b := range []string{"control-plane", "node1"} {
-		out, err := s.run(time.Minute, "node", "--name", clusterName, "exec", b, "--", "ip", "route", "get", "192.0.2.1")
+		out, err := s.run(time.Minute, "node", "--name", s.name, "exec", b, "--", "ip", "route", "get", "192.0.2.1")
 		if err == nil || !strings.Contains(strings.ToLower(out), "unreachable") {
 			t.Errorf("route out of %s: %v %q", b, err, out)
 		}
@@ -281,7 +304,7 @@ func (s *suite) killedSupervisor(t *testing.T) {
 		t.Fatalf("kill: %v %s", err, out)
 	}
 	eventually(t, 20*time.Second, func() error {
-		if left := boxProcesses(t); len(left) > 0 {
+		if left := s.boxProcesses(t); len(left) > 0 {
 			return fmt.Errorf("boxes outlive their supervisor: %v", left)
 		}
 		return nil
@@ -305,7 +328,7 @@ func (s *suite) waitReady(t *testing.T, node, want string) {
 
 func (s *suite) supervisor(t *testing.T) string {
 	t.Helper()
-	out := s.must(t, time.Minute, "status", "--name", clusterName, "--output", "json")
+	out := s.must(t, time.Minute, "status", "--name", s.name, "--output", "json")
 	_, after, ok := strings.Cut(out, `"supervisor": `)
 	if !ok {
 		t.Fatalf("no supervisor in %s", out)
@@ -314,7 +337,7 @@ func (s *suite) supervisor(t *testing.T) string {
 }
 
 func (s *suite) keepLogs(t *testing.T) {
-	dir := filepath.Join("..", "..", "..", ".out", "localcluster-selftest")
+	dir := filepath.Join("..", "..", "..", ".out", "localcluster-"+s.name)
 	if err := s.cluster.ExportLogs(context.WithoutCancel(t.Context()), dir); err != nil {
 		t.Log(err)
 	}
@@ -340,7 +363,7 @@ func (s *suite) must(t *testing.T, timeout time.Duration, args ...string) string
 }
 
 func (s *suite) tryKubectl(args ...string) (string, error) {
-	return s.run(5*time.Minute, append([]string{"kubectl", "--name", clusterName}, args...)...)
+	return s.run(5*time.Minute, append([]string{"kubectl", "--name", s.name}, args...)...)
 }
 
 func (s *suite) kubectl(t *testing.T, args ...string) string {

@@ -31,9 +31,9 @@ func (f footprint) all() []string {
 	return all
 }
 
-func machine(t *testing.T) footprint {
+func (s *suite) machine(t *testing.T) footprint {
 	t.Helper()
-	return footprint{network: network(t), mounts: mounts(t), cgroups: cgroups(t), processes: boxProcesses(t), state: state(t)}
+	return footprint{network: network(t), mounts: mounts(t), cgroups: s.cgroups(t), processes: s.boxProcesses(t), state: s.state(t)}
 }
 
 // network lists links, addresses and routes of the machine.
@@ -76,14 +76,14 @@ func mounts(t *testing.T) []string {
 }
 
 // cgroups lists the control groups of this cluster, wherever they are.
-func cgroups(t *testing.T) []string {
+func (s *suite) cgroups(t *testing.T) []string {
 	t.Helper()
 	var found []string
 	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return nil // Other groups come and go.
 		}
-		if d.IsDir() && d.Name() == "kapok-"+clusterName {
+		if d.IsDir() && d.Name() == "kapok-"+s.name {
 			found = append(found, path)
 		}
 		return nil
@@ -95,7 +95,7 @@ func cgroups(t *testing.T) []string {
 }
 
 // boxProcesses lists processes that run in boxes of this cluster: those whose first process was started for it.
-func boxProcesses(t *testing.T) []string {
+func (s *suite) boxProcesses(t *testing.T) []string {
 	t.Helper()
 	entries, err := filepath.Glob("/proc/[0-9]*/cgroup")
 	if err != nil {
@@ -104,7 +104,7 @@ func boxProcesses(t *testing.T) []string {
 	var found []string
 	for _, e := range entries {
 		data, err := os.ReadFile(e)
-		if err == nil && strings.Contains(string(data), "/kapok-"+clusterName+"/") {
+		if err == nil && strings.Contains(string(data), "/kapok-"+s.name+"/") {
 			found = append(found, filepath.Dir(e))
 		}
 	}
@@ -112,7 +112,7 @@ func boxProcesses(t *testing.T) []string {
 }
 
 // state lists what is in the state folder for this cluster.
-func state(t *testing.T) []string {
+func (s *suite) state(t *testing.T) []string {
 	t.Helper()
 	root := os.Getenv("KAPOK_STATE")
 	if root == "" {
@@ -122,7 +122,7 @@ func state(t *testing.T) []string {
 		}
 		root = filepath.Join(base, "kapok-state")
 	}
-	found, err := filepath.Glob(filepath.Join(root, clusterName+"*"))
+	found, err := filepath.Glob(filepath.Join(root, s.name+"*"))
 	if err != nil {
 		t.Fatal(err)
 	}

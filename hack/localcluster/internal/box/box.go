@@ -94,6 +94,14 @@ type Command struct {
 	Timeout time.Duration
 }
 
+// Signal is a signal to the process of a service.
+type Signal struct {
+	// Service is the service's name.
+	Service string
+	// Number is the signal.
+	Number syscall.Signal
+}
+
 // Box is a running box.
 type Box struct {
 	// Config is what it was started with.
@@ -175,10 +183,10 @@ func (s *Spawner) Start(ctx context.Context, cfg Config) (*Box, error) {
 		_ = cmd.Wait()
 	}()
 	if closeErr != nil {
-		return nil, errors.Join(closeErr, ours.Close(), b.Kill(context.WithoutCancel(ctx)))
+		return nil, errors.Join(closeErr, ours.Close(), b.Kill(context.WithoutCancel(ctx), nil))
 	}
 	if err := b.handOver(ctx, ours); err != nil {
-		return nil, errors.Join(fmt.Errorf("start box %s (its log: %s): %w", cfg.Name, logPath(cfg), err), b.Kill(context.WithoutCancel(ctx)))
+		return nil, errors.Join(fmt.Errorf("start box %s (its log: %s): %w", cfg.Name, logPath(cfg), err), b.Kill(context.WithoutCancel(ctx), nil))
 	}
 	return b, nil
 }
@@ -226,6 +234,14 @@ func (b *Box) StartService(ctx context.Context, s Service) error {
 	return nil
 }
 
+// SignalService sends a signal to the process of a service. A service that ends of it is started again.
+func (b *Box) SignalService(ctx context.Context, service string, signal syscall.Signal) error {
+	if err := b.call(ctx, "Init.Signal", Signal{Service: service, Number: signal}, new(int), 10*time.Second); err != nil {
+		return fmt.Errorf("%s: %w", b.Config.Name, err)
+	}
+	return nil
+}
+
 // Run runs a program in the box and returns what it printed.
 func (b *Box) Run(ctx context.Context, timeout time.Duration, args ...string) (string, error) {
 	var output string
@@ -238,12 +254,16 @@ func (b *Box) Run(ctx context.Context, timeout time.Duration, args ...string) (s
 // Done is closed when the box has ended.
 func (b *Box) Done() <-chan struct{} { return b.done }
 
-// Kill ends the box with everything in it, as a loss of power would, and removes its control groups.
-func (b *Box) Kill(ctx context.Context) error {
+// Kill ends the box with everything in it, as a loss of power would, and removes its control groups. Once its end has
+// begun it calls struck, where that is not nil, to let go of what processes wait for that cannot be killed.
+func (b *Box) Kill(ctx context.Context, struck func()) error {
 	// A frozen process does not die before it is let go on; a machine without a freezer has no frozen process.
 	_ = cgroup.Freeze(b.Config.Cgroups, b.Config.Cluster, b.Config.Name, false)
 	if err := unix.Kill(b.Pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("end box %s: %w", b.Config.Name, err)
+	}
+	if struck != nil {
+		struck()
 	}
 	select {
 	case <-b.done:

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/rpc"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -44,7 +46,7 @@ func RunInit(configPath string) error {
 	server := rpc.NewServer()
 	reaper := newReaper()
 	go reaper.run()
-	if err := server.RegisterName("Init", &initServer{reaper: reaper}); err != nil {
+	if err := server.RegisterName("Init", &initServer{reaper: reaper, services: map[string]int{}}); err != nil {
 		return fmt.Errorf("serve control connection: %w", err)
 	}
 	server.ServeConn(conn)
@@ -79,6 +81,10 @@ func prepareNetwork() error {
 // initServer answers requests over the control connection.
 type initServer struct {
 	reaper *reaper
+
+	mu sync.Mutex
+	// services are the processes of the services that run, by the service's name.
+	services map[string]int
 }
 
 // Ready answers when the box is ready for services.
@@ -94,21 +100,49 @@ func (s *initServer) Start(svc Service, _ *int) error {
 		cmd := exec.Command(svc.Args[0], svc.Args[1:]...)
 		cmd.Env = append(os.Environ(), svc.Env...)
 		cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, "/"
-		_, exited, err := s.reaper.start(cmd)
+		pid, exited, err := s.reaper.start(cmd)
+		if err == nil {
+			s.note(svc.Name, pid)
+		}
 		return exited, err
 	}
 	exited, err := start()
 	if err != nil {
 		return errors.Join(fmt.Errorf("start %s: %w", svc.Name, err), log.Close())
 	}
-	go keep(svc.Name, exited, start)
+	go keep(svc.Name, exited, func() { s.note(svc.Name, 0) }, start)
+	return nil
+}
+
+// note notes a service's process, or that it has none.
+func (s *initServer) note(service string, pid int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.services[service] = pid
+}
+
+// Signal sends a signal to a service's process.
+func (s *initServer) Signal(request Signal, _ *int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pid, known := s.services[request.Service]
+	switch {
+	case !known:
+		return fmt.Errorf("there is no service %q; the services are %v", request.Service, slices.Sorted(maps.Keys(s.services)))
+	case pid == 0:
+		return fmt.Errorf("%s does not run just now: it is started again within a second", request.Service)
+	}
+	if err := unix.Kill(pid, request.Number); err != nil {
+		return fmt.Errorf("signal %s: %w", request.Service, err)
+	}
 	return nil
 }
 
 // keep starts a service again whenever it ends, at most once a second.
-func keep(name string, exited <-chan unix.WaitStatus, start func() (<-chan unix.WaitStatus, error)) {
+func keep(name string, exited <-chan unix.WaitStatus, ended func(), start func() (<-chan unix.WaitStatus, error)) {
 	for {
 		status := <-exited
+		ended()
 		fmt.Fprintf(os.Stderr, "%s %s ended (exit code %d, signal %d); starting it again\n",
 			time.Now().UTC().Format(time.RFC3339), name, status.ExitStatus(), status.Signal())
 		for {

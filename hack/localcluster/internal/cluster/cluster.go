@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -15,12 +17,14 @@ import (
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/artifact"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/cgroup"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/control"
+	"github.com/kapok-operators/kapok/hack/localcluster/internal/loop"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/preflight"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/progress"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/residue"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/store"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/supervisor"
+	"github.com/kapok-operators/kapok/hack/localcluster/netfault"
 )
 
 // SuperviseCommand is the subcommand of the program that becomes the supervisor.
@@ -102,6 +106,9 @@ func launch(ctx context.Context, dir store.Dir, rec store.Record, found bool, wa
 	}
 	files, err := preflight.MaxOpenFiles()
 	if err != nil {
+		return err
+	}
+	if err := releaseVolumes(dir); err != nil {
 		return err
 	}
 	// Groups of a run before this one may be under another caller's group: they are removed now, and then forgotten.
@@ -223,6 +230,9 @@ func takeDown(ctx context.Context, dir store.Dir, rec store.Record, out *progres
 	if err := endSupervisor(ctx, dir); err != nil {
 		return err
 	}
+	if err := releaseVolumes(dir); err != nil {
+		return err
+	}
 	// The supervisor may have noted more since.
 	if now, found, err := dir.ReadRecord(); err == nil && found {
 		rec = now
@@ -249,6 +259,21 @@ func takeDown(ctx context.Context, dir store.Dir, rec store.Record, out *progres
 		return fmt.Errorf("remove the state folder: %w", err)
 	}
 	out.Line("cluster %s is down: no process, mount, loop device, control group, namespace or route of it is left", rec.Spec.Name)
+	return nil
+}
+
+// releaseVolumes releases volumes that a supervisor had stalled when it was killed. What writes to them could not be ended
+// otherwise, and they would hold their loop devices for ever.
+func releaseVolumes(dir store.Dir) error {
+	marks, err := filepath.Glob(dir.VolumeImages() + store.StalledSuffix)
+	if err != nil {
+		return fmt.Errorf("list stalled volumes: %w", err)
+	}
+	for _, mark := range marks {
+		if err := errors.Join(loop.ReleaseImage(strings.TrimSuffix(mark, store.StalledSuffix)), os.Remove(mark)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -293,14 +318,33 @@ func Status(ctx context.Context, name string) (st control.Status, found bool, er
 	return st, true, err
 }
 
+// Disturb makes a cluster's network as bad as the rule says.
+func Disturb(ctx context.Context, name string, rule netfault.Rule) error {
+	return ask(name, "disturb "+rule.Node, func(c *control.Client) error { return c.Disturb(ctx, rule) })
+}
+
+// Service carries out an operation on a program of a cluster's control plane.
+func Service(ctx context.Context, name, operation, service string) error {
+	return ask(name, operation+" "+service, func(c *control.Client) error { return c.Service(ctx, operation, service) })
+}
+
+// Volume carries out an operation on a volume of a cluster's node.
+func Volume(ctx context.Context, name, operation, node, volume string) error {
+	return ask(name, operation+" "+volume, func(c *control.Client) error { return c.Volume(ctx, operation, node, volume) })
+}
+
 // Node carries out an operation on a node of a cluster.
 func Node(ctx context.Context, name, operation, node string) error {
+	return ask(name, operation+" "+node, func(c *control.Client) error { return c.Node(ctx, operation, node) })
+}
+
+func ask(name, what string, f func(*control.Client) error) error {
 	dir, err := store.Open(name)
 	if err != nil {
 		return err
 	}
-	if err := control.NewClient(dir.Socket()).Node(ctx, operation, node); err != nil {
-		return fmt.Errorf("%s %s of cluster %s: %w", operation, node, name, err)
+	if err := f(control.NewClient(dir.Socket())); err != nil {
+		return fmt.Errorf("%s of cluster %s: %w", what, name, err)
 	}
 	return nil
 }

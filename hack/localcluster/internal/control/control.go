@@ -10,10 +10,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/kapok-operators/kapok/hack/localcluster/netfault"
 )
 
 // Cluster states.
@@ -48,12 +51,30 @@ const (
 	Start = "start"
 	// CutOff takes a node's network away.
 	CutOff = "cut"
-	// Heal gives it back.
+	// Heal gives it back, and ends every other fault of the node's network.
 	Heal = "heal"
 	// Freeze lets a box's processes stand still.
 	Freeze = "freeze"
 	// Thaw lets them go on.
 	Thaw = "thaw"
+)
+
+// Operations on a program of the control plane.
+const (
+	// Pause lets its process stand still.
+	Pause = "pause"
+	// Resume lets it go on.
+	Resume = "resume"
+	// Restart ends it at once; it is started again within about a second.
+	Restart = "restart"
+)
+
+// Operations on a volume.
+const (
+	// Stall lets writes hang.
+	Stall = "stall"
+	// Release lets them go on.
+	Release = "release"
 )
 
 // Status is what a cluster is doing.
@@ -74,6 +95,8 @@ type Status struct {
 	Supervisor int `json:"supervisor,omitempty"`
 	// Boxes are the parts of the cluster, the control plane first.
 	Boxes []Box `json:"boxes,omitempty"`
+	// NetworkFaults are the rules about the network that are in force, besides cables that are out.
+	NetworkFaults []netfault.Rule `json:"networkFaults,omitempty"`
 }
 
 // Box is what a part of the cluster is doing.
@@ -90,6 +113,10 @@ type Box struct {
 	Zone string `json:"zone,omitempty"`
 	// Ready is the node's condition of that name, as the API knows it.
 	Ready string `json:"ready,omitempty"`
+	// Paused are its programs that stand still.
+	Paused []string `json:"paused,omitempty"`
+	// Stalled are its volumes on which writes hang.
+	Stalled []string `json:"stalled,omitempty"`
 }
 
 // Event is one line of progress. The last one has a State other than Starting.
@@ -133,10 +160,10 @@ func Short(socket string, f func(short string) error) error {
 	return errors.Join(f(short), dir.Close())
 }
 
-func (c *Client) do(ctx context.Context, method, path string, timeout time.Duration) ([]byte, error) {
+func (c *Client) do(ctx context.Context, method, path string, body []byte, timeout time.Duration) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	resp, err := c.send(ctx, method, path)
+	resp, err := c.send(ctx, method, path, body)
 	if err != nil {
 		return nil, err
 	}
@@ -150,8 +177,8 @@ func (c *Client) do(ctx context.Context, method, path string, timeout time.Durat
 	return data, nil
 }
 
-func (c *Client) send(ctx context.Context, method, path string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://supervisor"+path, nil)
+func (c *Client) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://supervisor"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("ask the supervisor: %w", err)
 	}
@@ -169,7 +196,7 @@ func (c *Client) send(ctx context.Context, method, path string) (*http.Response,
 // Status returns what the cluster is doing.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var s Status
-	data, err := c.do(ctx, http.MethodGet, "/status", 15*time.Second)
+	data, err := c.do(ctx, http.MethodGet, "/status", nil, 15*time.Second)
 	if err != nil {
 		return s, err
 	}
@@ -181,7 +208,7 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 
 // Follow calls line for each line of progress until the cluster is no longer starting, and returns an error if it failed.
 func (c *Client) Follow(ctx context.Context, line func(string)) error {
-	resp, err := c.send(ctx, http.MethodGet, "/events")
+	resp, err := c.send(ctx, http.MethodGet, "/events", nil)
 	if err != nil {
 		return err
 	}
@@ -205,12 +232,35 @@ func (c *Client) Follow(ctx context.Context, line func(string)) error {
 
 // Node carries out an operation on a node.
 func (c *Client) Node(ctx context.Context, operation, node string) error {
-	_, err := c.do(ctx, http.MethodPost, "/node/"+operation+"/"+node, 5*time.Minute)
+	_, err := c.do(ctx, http.MethodPost, "/node/"+operation+"/"+node, nil, 5*time.Minute)
+	return err
+}
+
+// Disturb makes the network as bad as the rule says. A rule that is in force already is no error.
+func (c *Client) Disturb(ctx context.Context, rule netfault.Rule) error {
+	body, err := json.Marshal(rule)
+	if err != nil {
+		return fmt.Errorf("encode rule: %w", err)
+	}
+	_, err = c.do(ctx, http.MethodPost, "/network", body, time.Minute)
+	return err
+}
+
+// Service carries out an operation on a program of the control plane.
+func (c *Client) Service(ctx context.Context, operation, service string) error {
+	_, err := c.do(ctx, http.MethodPost, "/service/"+operation+"/"+url.PathEscape(service), nil, time.Minute)
+	return err
+}
+
+// Volume carries out an operation on a volume of a node.
+func (c *Client) Volume(ctx context.Context, operation, node, volume string) error {
+	path := "/volume/" + operation + "/" + url.PathEscape(node) + "/" + url.PathEscape(volume)
+	_, err := c.do(ctx, http.MethodPost, path, nil, time.Minute)
 	return err
 }
 
 // Shutdown ends every box and then the supervisor.
 func (c *Client) Shutdown(ctx context.Context) error {
-	_, err := c.do(ctx, http.MethodPost, "/shutdown", time.Minute)
+	_, err := c.do(ctx, http.MethodPost, "/shutdown", nil, time.Minute)
 	return err
 }

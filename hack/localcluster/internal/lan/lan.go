@@ -26,6 +26,10 @@ const (
 type LAN struct {
 	center netns.NsHandle
 	link   *netlink.Handle
+
+	// queues are where packets of delaying faults wait, by the fault.
+	queues    map[string]*delayQueue
+	lastQueue uint16
 }
 
 // New makes the bridge in the control-plane box's network namespace, and routes to the pods of every node.
@@ -56,8 +60,12 @@ func New(namespace string, nodes []spec.Node) (*LAN, error) {
 
 // Close gives up the handles; the network lives as long as the boxes.
 func (l *LAN) Close() error {
+	var queues []*delayQueue
+	for _, q := range l.queues {
+		queues = append(queues, q)
+	}
 	l.link.Close()
-	return l.center.Close()
+	return errors.Join(closeAll(queues), l.center.Close())
 }
 
 // Connect gives a new node box its cable, its address and its routes.

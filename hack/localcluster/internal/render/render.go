@@ -20,6 +20,14 @@ const (
 	auditLog         = box.Logs + "/audit.log"
 )
 
+// Names of services that others speak of.
+const (
+	// EtcdName is the store's.
+	EtcdName = "etcd"
+	// APIServerName is the API's.
+	APIServerName = "kube-apiserver"
+)
+
 func etc(elem ...string) string { return path.Join(append([]string{box.Etc}, elem...)...) }
 
 func cert(name string) string { return etc("pki", name+".crt") }
@@ -28,7 +36,7 @@ func key(name string) string  { return etc("pki", name+".key") }
 // Etcd is the service of the store. It does not wait for the disk: a local cluster need not outlive a loss of power of
 // the machine, and what a killed process has written stays in the kernel.
 func Etcd() box.Service {
-	return box.Service{Name: "etcd", Args: []string{
+	return box.Service{Name: EtcdName, Args: []string{
 		"etcd", "--name=" + spec.ControlPlane, "--data-dir=/var/lib/etcd", "--unsafe-no-fsync",
 		"--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379",
 		"--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380",
@@ -80,7 +88,7 @@ func APIServer(s spec.Spec) box.Service {
 			fmt.Sprintf("--default-not-ready-toleration-seconds=%d", s.EvictionSeconds),
 			fmt.Sprintf("--default-unreachable-toleration-seconds=%d", s.EvictionSeconds))
 	}
-	return box.Service{Name: "kube-apiserver", Args: args}
+	return box.Service{Name: APIServerName, Args: args}
 }
 
 // ControllerManager is the service of the controllers.

@@ -12,8 +12,8 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
+	"github.com/kapok-operators/kapok/hack/localcluster/internal/loop"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/store"
 )
@@ -73,38 +73,18 @@ func mounts(dir store.Dir, _ store.Record) ([]string, error) {
 	return found, nil
 }
 
-// loops finds loop devices by the file behind them: its path is told as the box saw it, but its number is the same.
 func loops(dir store.Dir, _ store.Record) ([]string, error) {
-	images, err := filepath.Glob(dir.Box("*", "var/lib/localcluster/volumes/*.ext4"))
+	images, err := filepath.Glob(dir.VolumeImages())
 	if err != nil {
 		return nil, fmt.Errorf("list volume images: %w", err)
 	}
-	type file struct{ device, inode uint64 }
-	ours := map[file]bool{}
-	for _, image := range images {
-		var st unix.Stat_t
-		if err := unix.Stat(image, &st); err == nil {
-			ours[file{st.Dev, st.Ino}] = true
-		}
-	}
-	devices, err := filepath.Glob("/sys/block/loop*/loop")
-	if err != nil || len(ours) == 0 {
+	devices, err := loop.Devices(images)
+	if err != nil {
 		return nil, err
 	}
 	var found []string
 	for _, d := range devices {
-		name := strings.Split(d, "/")[3]
-		device, err := os.Open("/dev/" + name)
-		if err != nil {
-			continue // It was let go of between listing and opening.
-		}
-		info, err := unix.IoctlLoopGetStatus64(int(device.Fd()))
-		if err == nil && ours[file{info.Device, info.Inode}] {
-			found = append(found, "loop device "+name)
-		}
-		if err := device.Close(); err != nil {
-			return nil, fmt.Errorf("look at loop device: %w", err)
-		}
+		found = append(found, "loop device "+d)
 	}
 	return found, nil
 }

@@ -64,6 +64,12 @@ func (d Dir) Box(box string, elem ...string) string {
 	return d.Path(append([]string{"boxes", box}, elem...)...)
 }
 
+// VolumeImages returns the pattern of the files that hold the file systems of limited volumes.
+func (d Dir) VolumeImages() string { return d.Box("*", "var/lib/localcluster/volumes/*.ext4") }
+
+// StalledSuffix ends the name of the mark beside the file of a volume that is stalled.
+const StalledSuffix = ".stalled"
+
 // Kubeconfig returns the path of the administrator's kubeconfig for use on the machine.
 func (d Dir) Kubeconfig() string { return d.Path("kubeconfig") }
 

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -53,6 +55,7 @@ func (s *Supervisor) serveControl(ctx context.Context) (closeSocket func(), err 
 			http.Error(w, err.Error(), http.StatusConflict)
 		}
 	})
+	s.serveFaults(mux)
 	mux.HandleFunc("POST /shutdown", func(http.ResponseWriter, *http.Request) { s.stop(errShutdown) })
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
@@ -77,7 +80,7 @@ func (s *Supervisor) status(ctx context.Context) control.Status {
 		AuditLog: s.dir.Box(spec.ControlPlane, "var/log/localcluster/audit.log"),
 	}
 	ready := map[string]string{}
-	if last.State == control.Ready {
+	if last.State == control.Ready && s.apiAnswers() {
 		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 		defer cancel()
 		// Without an answer, readiness stays unknown.
@@ -105,9 +108,12 @@ func (s *Supervisor) status(ctx context.Context) control.Status {
 			if m.frozen {
 				b.State = control.Frozen
 			}
+			b.Paused = slices.Sorted(maps.Keys(m.paused))
+			b.Stalled = slices.Sorted(maps.Keys(m.stalled))
 		}
 		st.Boxes = append(st.Boxes, b)
 	}
+	st.NetworkFaults = slices.Clone(s.faults)
 	return st
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/lan"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/spec"
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/store"
+	"github.com/kapok-operators/kapok/hack/localcluster/netfault"
 )
 
 // Launch is what `up` hands to the supervisor, in a file of the state folder.
@@ -47,10 +48,15 @@ type Supervisor struct {
 	lan    *lan.LAN
 	client kubernetes.Interface
 
-	// operations is held while a box is started, stopped, cut or frozen.
+	// operations is held while a box is started or stopped, and taken before disturbing.
 	operations sync.Mutex
+	// disturbing is held while something is done to boxes that run, or to their network: that must not wait for a node
+	// that is being started, which may take minutes.
+	disturbing sync.Mutex
 	mu         sync.Mutex
 	boxes      map[string]*member
+	// faults are the rules about the network that are in force.
+	faults []netfault.Rule
 
 	stop context.CancelCauseFunc
 }
@@ -61,6 +67,10 @@ type member struct {
 	bootID string
 	cut    bool
 	frozen bool
+	// paused are the services whose processes stand still.
+	paused map[string]bool
+	// stalled are the volumes on which writes hang, by their name.
+	stalled map[string]*os.File
 }
 
 var errShutdown = errors.New("shutdown was asked for")
@@ -110,6 +120,8 @@ func Run(ctx context.Context, dir store.Dir) error {
 func (s *Supervisor) end(ctx context.Context) error {
 	s.operations.Lock()
 	defer s.operations.Unlock()
+	s.disturbing.Lock()
+	defer s.disturbing.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 45*time.Second)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -119,7 +131,7 @@ func (s *Supervisor) end(ctx context.Context) error {
 		if m == nil {
 			continue
 		}
-		wg.Go(func() { errs <- m.box.Kill(ctx) })
+		wg.Go(func() { errs <- m.box.Kill(ctx, func() { s.releaseAll(m) }) })
 	}
 	wg.Wait()
 	close(errs)
@@ -161,9 +173,9 @@ func (s *Supervisor) startBox(ctx context.Context, name string) (*member, error)
 	}
 	namespace, err := os.Readlink(b.Namespace("net"))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("find network namespace of %s: %w", name, err), b.Kill(ctx))
+		return nil, errors.Join(fmt.Errorf("find network namespace of %s: %w", name, err), b.Kill(ctx, nil))
 	}
-	m := &member{box: b, bootID: bootID}
+	m := &member{box: b, bootID: bootID, paused: map[string]bool{}, stalled: map[string]*os.File{}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.boxes[name] = m

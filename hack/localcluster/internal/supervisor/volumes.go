@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/kapok-operators/kapok/hack/localcluster/internal/box"
+	"github.com/kapok-operators/kapok/hack/localcluster/internal/control"
 )
 
 // imageSuffix ends the names of files that hold the file system of a limited volume.
@@ -81,6 +82,9 @@ func (v *volumes) Delete(ctx context.Context, node, name string) error {
 	dir := filepath.Join(v.folder(node), name)
 	if _, err := os.Stat(dir + imageSuffix); err == nil {
 		if m := v.s.member(node); m != nil {
+			if err := v.s.disturbVolume(control.Release, node, name); err != nil {
+				return fmt.Errorf("remove volume: %w", err)
+			}
 			if _, err := m.box.Run(ctx, volumeTimeout, "umount", path.Join(box.Volumes, name)); err != nil {
 				return fmt.Errorf("remove volume: %w", err)
 			}

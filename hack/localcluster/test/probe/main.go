@@ -37,6 +37,16 @@ func run(args []string) error {
 		return fill(args[1])
 	case len(args) == 3 && args[0] == "write":
 		return os.WriteFile(args[1], []byte(args[2]), 0o644)
+	case len(args) == 2 && args[0] == "listen":
+		return listen(args[1])
+	case len(args) == 2 && args[0] == "dial":
+		return dial(args[1])
+	case len(args) == 3 && args[0] == "rtt":
+		return roundTrips(args[1], args[2])
+	case len(args) == 3 && args[0] == "hear":
+		return hear(args[1], args[2])
+	case len(args) == 4 && args[0] == "say":
+		return say(args[1], args[2], args[3])
 	case len(args) == 2 && args[0] == "read":
 		data, err := os.ReadFile(args[1])
 		if err != nil {
@@ -45,7 +55,8 @@ func run(args []string) error {
 		_, err = os.Stdout.Write(data)
 		return err
 	}
-	return errors.New("usage: probe serve HOST | get URL | fill FILE | write FILE TEXT | read FILE")
+	return errors.New("usage: probe serve HOST | get URL | fill FILE | write FILE TEXT | read FILE | listen PORT | dial ADDRESS |" +
+		" rtt ADDRESS TIMES | hear PORT FILE | say ADDRESS TEXT TIMES")
 }
 
 // serve answers with the pod's name on port 8080, gives the webhook's certificate at /ca, and denies everything on 8443.
