@@ -1,6 +1,8 @@
 // Package testkit is what the tests of operators stand on: a real API server
-// with etcd (StartEnv), golden files (Golden), and a client that fails or stops
-// after its n-th write (CrashPoint).
+// with etcd (StartEnv) and golden files (Golden). Three tools are for the ways in
+// which controllers are known to fail: a client to whose n-th write something
+// happens, so that a state is left half done (CrashPoint); a cache that shows the
+// past (Cache); and a filter that loses, merges and delays events (Events).
 package testkit
 
 import (
