@@ -20,6 +20,13 @@ import (
 
 const (
 	bundleKeySuffix = ".pem"
+	// publishInterval is the time between rounds. An agent whose only link is to
+	// this replica learns of a new replica by it: until then the loss of this one
+	// would leave the agent without any that it trusts. A round is one read.
+	publishInterval = time.Second
+	// sweepInterval is how often the operator's pods are listed, to find
+	// authorities of replicas that are gone.
+	sweepInterval = 10 * time.Second
 	// newcomer is how young a published authority must be for its replica to be
 	// left alone although nobody sees its pod yet.
 	newcomer = 5 * time.Minute
@@ -48,12 +55,15 @@ type Publisher struct {
 	// round; usually Hub.SetTrust and a trigger for the copies in the
 	// namespaces of the agents.
 	OnBundle func(bundle []byte)
-	// Interval is the time between rounds (default 10 seconds).
+	// Interval is the time between rounds (default one second).
 	Interval time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Logger receives failed rounds.
 	Logger logr.Logger
+
+	// swept is when the operator's pods were listed last.
+	swept time.Time
 }
 
 // NeedLeaderElection says that every replica publishes its own authority.
@@ -63,7 +73,7 @@ func (p *Publisher) NeedLeaderElection() bool { return false }
 func (p *Publisher) Start(ctx context.Context) error {
 	interval := p.Interval
 	if interval <= 0 {
-		interval = 10 * time.Second
+		interval = publishInterval
 	}
 	const retry = time.Second
 	for {
@@ -157,7 +167,8 @@ func (p *Publisher) gone(ctx context.Context, data map[string]string, ownKey str
 	now := p.now()
 	var live []string
 	known := false
-	if p.Replicas != nil {
+	if p.Replicas != nil && now.Sub(p.swept) >= sweepInterval {
+		p.swept = now
 		replicas, err := p.Replicas(ctx)
 		if err != nil {
 			p.Logger.Error(err, "Could not list the operator's replicas; keeping their authorities")

@@ -65,8 +65,10 @@ func New(rc *rest.Config, c Config, log logr.Logger) (*Manager, error) {
 		if err != nil {
 			return nil, err
 		}
-		options.LeaderElectionResourceLockInterface = lock
 		term.lock = lock
+		// The Lease counts in whole seconds.
+		term.tenure = &tenure{Interface: lock, duration: c.LeaseDuration.Truncate(time.Second), now: time.Now}
+		options.LeaderElectionResourceLockInterface = term.tenure
 	}
 	mgr, err := ctrl.NewManager(rc, options)
 	if err != nil {
@@ -140,7 +142,8 @@ func newLock(rc *rest.Config, c Config) (*resourcelock.LeaseLock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("name this replica for the election: %w", err)
 	}
-	rc = rest.AddUserAgent(rc, "leader-election")
+	// A copy: AddUserAgent changes what it is given, and the timeout below would end every watch of the manager.
+	rc = rest.AddUserAgent(rest.CopyConfig(rc), "leader-election")
 	// One hung request must not cost the leadership.
 	rc.Timeout = max(c.RenewDeadline/2, time.Second)
 	leases, err := coordinationv1client.NewForConfig(rc)

@@ -268,6 +268,17 @@ func TestTermGrowsWithEveryLeader(t *testing.T) {
 	}
 }
 
+// TestElectionHasAClientOfItsOwn: the election's short timeout is not for the operator's watches, which it would end again
+// and again, nor for anything else that the operator does.
+func TestElectionHasAClientOfItsOwn(t *testing.T) {
+	rc := rest.CopyConfig(env.Config)
+	r := start(t, rc, calm(namespace(t)))
+	eventually(t, "the replica leads", r.leads)
+	if used := r.GetConfig(); used.Timeout != 0 || used.UserAgent != env.Config.UserAgent || rc.Timeout != 0 {
+		t.Errorf("the operator's client has the timeout %s and calls itself %q", used.Timeout, used.UserAgent)
+	}
+}
+
 func TestTermWithoutElection(t *testing.T) {
 	r := start(t, env.Config, func(c *Config) { c.LeaderElection = false })
 	eventually(t, "there is a term", r.leads)

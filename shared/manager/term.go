@@ -25,8 +25,9 @@ const transitionBits = 20
 //
 // Without leader election the term is fixed at start, from the clock.
 type Term struct {
-	lock  *resourcelock.LeaseLock
-	value atomic.Uint64
+	lock   *resourcelock.LeaseLock
+	tenure *tenure
+	value  atomic.Uint64
 }
 
 // Term returns the number; false unless this replica leads.
