@@ -137,7 +137,7 @@ func checkOwnedOptions(t *testing.T, api client.Client) {
 // tryOption asks the API server whether it would accept a cluster that sets option.
 func tryOption(ctx context.Context, api client.Client, option string) error {
 	object := cluster("shop")
-	if err := unstructured.SetNestedField(object.Object, "1", "spec", "configuration", option); err != nil {
+	if err := unstructured.SetNestedField(object.Object, "100", "spec", "configuration", option); err != nil {
 		return fmt.Errorf("build the manifest: %w", err)
 	}
 	return api.Create(ctx, object, client.DryRunAll)

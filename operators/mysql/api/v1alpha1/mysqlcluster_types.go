@@ -1,7 +1,6 @@
 package v1alpha1
 
 import (
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -91,7 +90,7 @@ type MySQLClusterSpec struct {
 	// change rolls through the instances like a change of version.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9][^[:space:]]*$')",message="image must be an image reference without blanks, such as registry.example.com/mysql:9.7.1"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9][-a-zA-Z0-9._:/@+]*$')",message="image must be an image reference without blanks or quotes, such as registry.example.com/mysql:9.7.1"
 	Image string `json:"image,omitempty"`
 
 	// storage is the volume of each instance.
@@ -146,6 +145,7 @@ type MySQLClusterSpec struct {
 	// of mysqld. It changes without a restart.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('5Mi')) >= 0",message="bufferPoolSize must be at least 5Mi, the least that mysqld takes"
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('64Ti')) <= 0",message="bufferPoolSize must be at most 64Ti: no machine has more memory"
 	BufferPoolSize *resource.Quantity `json:"bufferPoolSize,omitempty"`
 
 	// placement says on which nodes the instances run.
@@ -164,6 +164,7 @@ type MySQLClusterSpec struct {
 // OptionValue is the value of one option of mysqld, as it would stand in my.cnf.
 //
 // +kubebuilder:validation:MaxLength=1024
+// +kubebuilder:validation:XValidation:rule="!self.matches('[[:cntrl:]]')",message="the value of an option in configuration must not hold a line break or another control character: it stands on one line of my.cnf"
 type OptionValue string
 
 // Storage is the volume of one instance.
@@ -175,6 +176,7 @@ type Storage struct {
 	// +optional
 	// +kubebuilder:default="10Gi"
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Gi')) >= 0",message="size must be at least 1Gi: mysqld needs room for its logs"
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Pi')) <= 0",message="size must be at most 1Pi: it cannot be lowered again, so a slip would stay"
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0",message="size must not shrink: a volume can only grow; create a new cluster with smaller volumes and load the data there"
 	Size resource.Quantity `json:"size,omitempty"`
 
@@ -304,11 +306,13 @@ type ResourceAmounts struct {
 	// cpu is an amount of CPU, such as "500m" for half a core.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('10m')) >= 0",message="cpu must be at least 10m"
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('4096')) <= 0",message="cpu must be at most 4096: no machine has more"
 	CPU *resource.Quantity `json:"cpu,omitempty"`
 
 	// memory is an amount of memory, such as "2Gi"; at least 256Mi, because mysqld does not start with less.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('256Mi')) >= 0",message="memory must be at least 256Mi: mysqld does not start with less"
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('64Ti')) <= 0",message="memory must be at most 64Ti: no machine has more"
 	Memory *resource.Quantity `json:"memory,omitempty"`
 }
 
@@ -331,18 +335,61 @@ type Placement struct {
 	// +optional
 	// +mapType=atomic
 	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(key, key.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$') && key.split('/')[0].size() <= 253)",message="nodeSelector must name labels of nodes, such as topology.kubernetes.io/zone: letters, digits, '-', '_' and '.', at most 63 of them, after a domain and '/' if there is one"
 	NodeSelector map[string]LabelValue `json:"nodeSelector,omitempty"`
 
 	// tolerations let the instances run on tainted nodes. None by default.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
-	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+	Tolerations []Toleration `json:"tolerations,omitempty"`
 }
 
-// LabelValue is the value of a label.
+// Toleration lets the instances run on nodes with a taint. It is the toleration of a Pod, held to what a Pod accepts.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.key) && self.key.size() > 0 || has(self.operator) && self.operator == 'Exists'",message="a toleration without key must have operator Exists, and then fits every taint"
+// +kubebuilder:validation:XValidation:rule="!has(self.operator) || self.operator != 'Exists' || !has(self.value) || self.value.size() == 0",message="a toleration with operator Exists must have no value: it fits every value"
+// +kubebuilder:validation:XValidation:rule="!has(self.tolerationSeconds) || has(self.effect) && self.effect == 'NoExecute'",message="tolerationSeconds must go with effect NoExecute: no other effect ends a pod"
+type Toleration struct {
+	// key is the key of the taint. Empty fits every taint, with operator Exists only.
+	// +optional
+	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:XValidation:rule="self.size() == 0 || self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$') && self.split('/')[0].size() <= 253",message="key must be the key of a taint: letters, digits, '-', '_' and '.', at most 63 of them, after a domain and '/' if there is one"
+	Key string `json:"key,omitempty"`
+
+	// operator is Equal (default), which wants the taint's value to be value, or Exists, which fits every value.
+	// +optional
+	Operator TolerationOperator `json:"operator,omitempty"`
+
+	// value is the value of the taint.
+	// +optional
+	Value LabelValue `json:"value,omitempty"`
+
+	// effect is the effect of the taint. Empty, by default, fits all.
+	// +optional
+	Effect TaintEffect `json:"effect,omitempty"`
+
+	// tolerationSeconds is how long an instance stays on a node that has got a taint of effect NoExecute; for ever by
+	// default.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	TolerationSeconds *int64 `json:"tolerationSeconds,omitempty"`
+}
+
+// TolerationOperator says how a toleration is compared with a taint.
+//
+// +kubebuilder:validation:Enum=Exists;Equal
+type TolerationOperator string
+
+// TaintEffect is what a taint does to pods that do not tolerate it.
+//
+// +kubebuilder:validation:Enum=NoSchedule;PreferNoSchedule;NoExecute
+type TaintEffect string
+
+// LabelValue is the value of a label or of a taint.
 //
 // +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:XValidation:rule="self.matches('^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$')",message="a label's or a taint's value must hold only letters, digits, '-', '_' and '.', and begin and end with a letter or digit"
 type LabelValue string
 
 // Spread is how strictly instances are kept apart.

@@ -61,9 +61,9 @@ func furnished() *v1alpha1.MySQLCluster {
 		Zones:        v1alpha1.SpreadRequired,
 		Nodes:        v1alpha1.SpreadPreferred,
 		NodeSelector: map[string]v1alpha1.LabelValue{"disk": "nvme"},
-		Tolerations: []corev1.Toleration{
-			{Key: "dedicated", Operator: corev1.TolerationOpEqual, Value: "mysql", Effect: corev1.TaintEffectNoSchedule},
-			{Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &seconds},
+		Tolerations: []v1alpha1.Toleration{
+			{Key: "dedicated", Operator: "Equal", Value: "mysql", Effect: "NoSchedule"},
+			{Operator: "Exists", Effect: "NoExecute", TolerationSeconds: &seconds},
 		},
 	}
 	return cluster

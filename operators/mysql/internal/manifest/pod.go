@@ -176,19 +176,19 @@ func spread(cluster, key string, degree v1alpha1.Spread) *corev1ac.TopologySprea
 		WithLabelSelector(metav1ac.LabelSelector().WithMatchLabels(SelectorLabels(cluster)))
 }
 
-func toleration(from *corev1.Toleration) *corev1ac.TolerationApplyConfiguration {
+func toleration(from *v1alpha1.Toleration) *corev1ac.TolerationApplyConfiguration {
 	built := corev1ac.Toleration()
 	if from.Key != "" {
 		built.WithKey(from.Key)
 	}
 	if from.Operator != "" {
-		built.WithOperator(from.Operator)
+		built.WithOperator(corev1.TolerationOperator(from.Operator))
 	}
 	if from.Value != "" {
-		built.WithValue(from.Value)
+		built.WithValue(string(from.Value))
 	}
 	if from.Effect != "" {
-		built.WithEffect(from.Effect)
+		built.WithEffect(corev1.TaintEffect(from.Effect))
 	}
 	if from.TolerationSeconds != nil {
 		built.WithTolerationSeconds(*from.TolerationSeconds)

@@ -106,6 +106,11 @@ func (r *Reporter) events(obs *observe.Observation, plan topology.Plan, out act.
 			folder := m.Report.Archives[len(m.Report.Archives)-1]
 			r.Events.EmitOnce(about, "archive/"+m.Name, folder, status.Archived(m.Name, folder))
 		}
+		if m.Report != nil && m.Report.Rejoin != nil {
+			if e, ok := status.Rejoined(m.Name, *m.Report.Rejoin); ok {
+				r.Events.EmitOnce(about, "rejoin/"+m.Name, fmt.Sprint(m.Report.Rejoin.Epoch, m.Report.Rejoin.Doubt), e)
+			}
+		}
 	}
 }
 

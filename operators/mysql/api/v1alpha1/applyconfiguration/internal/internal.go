@@ -244,7 +244,7 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         list:
           elementType:
-            namedType: io.k8s.api.core.v1.Toleration
+            namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Toleration
           elementRelationship: atomic
     - name: zones
       type:
@@ -313,6 +313,28 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Summary
   scalar: string
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.TaintEffect
+  scalar: string
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Toleration
+  map:
+    fields:
+    - name: effect
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.TaintEffect
+    - name: key
+      type:
+        scalar: string
+    - name: operator
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.TolerationOperator
+    - name: tolerationSeconds
+      type:
+        scalar: numeric
+    - name: value
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.LabelValue
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.TolerationOperator
+  scalar: string
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.User
   map:
     fields:
@@ -340,28 +362,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: why
       type:
         scalar: string
-- name: io.k8s.api.core.v1.TaintEffect
-  scalar: string
-- name: io.k8s.api.core.v1.Toleration
-  map:
-    fields:
-    - name: effect
-      type:
-        namedType: io.k8s.api.core.v1.TaintEffect
-    - name: key
-      type:
-        scalar: string
-    - name: operator
-      type:
-        namedType: io.k8s.api.core.v1.TolerationOperator
-    - name: tolerationSeconds
-      type:
-        scalar: numeric
-    - name: value
-      type:
-        scalar: string
-- name: io.k8s.api.core.v1.TolerationOperator
-  scalar: string
 - name: io.k8s.apimachinery.pkg.api.resource.Quantity
   scalar: untyped
   list:

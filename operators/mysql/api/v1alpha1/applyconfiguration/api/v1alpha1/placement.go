@@ -4,7 +4,6 @@ package v1alpha1
 
 import (
 	apiv1alpha1 "github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
-	v1 "k8s.io/api/core/v1"
 )
 
 // PlacementApplyConfiguration represents a declarative configuration of the Placement type for use
@@ -22,7 +21,7 @@ type PlacementApplyConfiguration struct {
 	// nodeSelector restricts the instances to nodes that carry these labels. None by default.
 	NodeSelector map[string]apiv1alpha1.LabelValue `json:"nodeSelector,omitempty"`
 	// tolerations let the instances run on tainted nodes. None by default.
-	Tolerations []v1.Toleration `json:"tolerations,omitempty"`
+	Tolerations []TolerationApplyConfiguration `json:"tolerations,omitempty"`
 }
 
 // PlacementApplyConfiguration constructs a declarative configuration of the Placement type for use with
@@ -64,9 +63,12 @@ func (b *PlacementApplyConfiguration) WithNodeSelector(entries map[string]apiv1a
 // WithTolerations adds the given value to the Tolerations field in the declarative configuration
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
 // If called multiple times, values provided by each call will be appended to the Tolerations field.
-func (b *PlacementApplyConfiguration) WithTolerations(values ...v1.Toleration) *PlacementApplyConfiguration {
+func (b *PlacementApplyConfiguration) WithTolerations(values ...*TolerationApplyConfiguration) *PlacementApplyConfiguration {
 	for i := range values {
-		b.Tolerations = append(b.Tolerations, values[i])
+		if values[i] == nil {
+			panic("nil value passed to WithTolerations")
+		}
+		b.Tolerations = append(b.Tolerations, *values[i])
 	}
 	return b
 }
