@@ -99,6 +99,9 @@ type Agent struct {
 	startFailures int
 	// nextStart is when mysqld may be started again; nextTurn when to look again.
 	nextStart, nextTurn time.Time
+	// holding is what holds the start of a former primary; startAt is when the loop looks at it again.
+	holding holdMemory
+	startAt time.Time
 	// stopping: mysqld is being stopped for good; stopped: it is.
 	stopping, stopped bool
 	terminateBy       time.Time
@@ -265,6 +268,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.ignoreEnd(r.kill())
 		}
 	}()
+	a.comeUp(time.Now())
 	a.reporter.base = a.picture()
 	terminating := ctx.Done()
 	timer := time.NewTimer(0)
@@ -315,6 +319,9 @@ func (a *Agent) advance(ctx context.Context) {
 		if a.turning && a.inbox.waiting() {
 			a.hurry()
 		}
+		if a.holding.rejoining && (a.terminating() || a.inbox.overtakes()) {
+			a.working()
+		}
 		return
 	}
 	if a.later != nil {
@@ -325,6 +332,8 @@ func (a *Agent) advance(ctx context.Context) {
 	a.keepConfig(ctx)
 	now := time.Now()
 	r := a.current.Load()
+	rejoin, startAt := a.held()
+	a.startAt = startAt
 	switch {
 	case a.stopping:
 		a.stopped = r == nil
@@ -336,7 +345,10 @@ func (a *Agent) advance(ctx context.Context) {
 		a.advance(ctx)
 	case a.inbox.waiting():
 		a.work(ctx, a.acceptDirective)
-	case r == nil && !a.terminating() && !now.Before(a.nextStart):
+	case r == nil && !a.terminating() && !now.Before(startAt) && rejoin:
+		a.holding.rejoining = true
+		a.work(ctx, a.rejoin)
+	case r == nil && !a.terminating() && !now.Before(startAt):
 		a.work(ctx, a.startMysqld)
 	case r != nil && a.restartWanted(r) && !processEnded(r):
 		a.work(ctx, a.restartForConfig(r))
@@ -365,7 +377,7 @@ func (a *Agent) work(ctx context.Context, task func(context.Context) func()) {
 		finish := task(ctx)
 		cancel()
 		a.done <- func() {
-			a.working, a.turning = nil, false
+			a.working, a.turning, a.holding.rejoining = nil, false, false
 			if finish != nil {
 				finish()
 			}
@@ -392,7 +404,7 @@ func (a *Agent) job(ctx context.Context, name string, task func(context.Context)
 // pause is how long the loop may sleep.
 func (a *Agent) pause() time.Duration {
 	wait := time.Second
-	for _, at := range []time.Time{a.nextTurn, a.nextStart, a.terminateBy, a.reporter.due} {
+	for _, at := range []time.Time{a.nextTurn, a.nextStart, a.startAt, a.terminateBy, a.reporter.due} {
 		if left := time.Until(at); left > 0 && left < wait {
 			wait = left
 		}
@@ -431,12 +443,22 @@ func (a *Agent) forgetRun(end runEnd, tainted bool) {
 	m.clone.busy, m.clone.copying = false, false
 	serving := m.directive != nil && (m.directive.Role == instance.RolePrimary || m.directive.Role == instance.RoleDrain)
 	alone := serving && m.directive.Primary != nil && m.directive.Primary.Acks == 0
-	if serving {
-		// See the package's comment: a duty as primary ends with the run it was given to.
+	if serving && end.run.answered.Load() {
+		// See the package's comment: a duty as primary ends with the run it was given to. One that never answered has not
+		// begun with it.
 		m.directive, m.accepted = nil, ""
 		a.inbox.forget()
 	}
 	now := time.Now()
+	_, _, isolated := a.inbox.notes()
+	switch {
+	case isolated:
+		a.holding.begin(now, isolatedPause)
+	case alone:
+		a.holding.begin(now, 0)
+	default:
+		a.holding.begin(now, failoverPause)
+	}
 	switch {
 	case !end.run.answered.Load():
 		a.startFailures++

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -65,12 +64,12 @@ func (a *Agent) replace(ctx context.Context, r *run, step duty.Replace) error {
 	uuid := m.observation.ServerUUID
 	m.clone.busy = true
 	// The turn that begins it ends long before.
-	go a.clone(context.WithoutCancel(ctx), r, step, clone, uuid, source)
+	go a.clone(context.WithoutCancel(ctx), r, step, clone, uuid, m.state.Rejoin.Archived(), source)
 	return nil
 }
 
 // clone is the job behind replace. It owns nothing: each change of the state goes through the loop.
-func (a *Agent) clone(ctx context.Context, r *run, step duty.Replace, clone state.Clone, uuid string, source mysqld.Source) {
+func (a *Agent) clone(ctx context.Context, r *run, step duty.Replace, clone state.Clone, uuid, kept string, source mysqld.Source) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -82,7 +81,7 @@ func (a *Agent) clone(ctx context.Context, r *run, step duty.Replace, clone stat
 	}()
 	err := func() error {
 		if !clone.Archived {
-			result, err := a.archive(ctx, r, step, uuid)
+			result, err := a.archive(ctx, r, step, uuid, kept)
 			if err != nil {
 				return fmt.Errorf("archive what only this instance holds: %w", err)
 			}
@@ -190,11 +189,12 @@ func (a *Agent) settleClone(ctx context.Context, r *run, o mysqld.Observation) e
 	}
 	a.log.Info("Took over the data", "donor", clone.Source, "executed", o.Executed)
 	m.clone = cloneMemory{}
-	return a.save(func(st *state.State) { st.Clone, st.Kept, st.Channel, st.Cloned = nil, true, nil, true })
+	return a.save(func(st *state.State) { st.Clone, st.Kept, st.Channel, st.Cloned, st.Rejoin = nil, true, nil, true, nil })
 }
 
-// archive keeps the errant transactions in a folder of their own on the volume, outside mysqld's data.
-func (a *Agent) archive(ctx context.Context, r *run, step duty.Replace, uuid string) (errant.Result, error) {
+// archive keeps the errant transactions in a folder of their own on the volume, outside mysqld's data; kept are those which
+// are in one already.
+func (a *Agent) archive(ctx context.Context, r *run, step duty.Replace, uuid, kept string) (errant.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, archivePatience)
 	defer cancel()
 	// So that the newest file ends and can be kept as it is.
@@ -205,14 +205,19 @@ func (a *Agent) archive(ctx context.Context, r *run, step duty.Replace, uuid str
 	if err != nil {
 		return errant.Result{}, fmt.Errorf("read the errant transactions: %w", err)
 	}
-	decoder := ""
-	if path, err := exec.LookPath(filepath.Join(filepath.Dir(a.opts.Mysqld), "mysqlbinlog")); err == nil {
-		decoder = path
-	} else if path, err := exec.LookPath("mysqlbinlog"); err == nil {
-		decoder = path
+	if kept != "" {
+		// What was cut off the binary log is in no file any more.
+		before, err := gtid.Parse(kept)
+		if err != nil {
+			return errant.Result{}, fmt.Errorf("read what is archived already: %w", err)
+		}
+		set = set.Subtract(before)
+	}
+	if set.IsEmpty() {
+		return errant.Result{Folder: a.paths.archive}, nil
 	}
 	return errant.Archive(ctx, errant.Request{
-		Root: a.paths.archive, DataDir: a.paths.data, Set: set, Decoder: decoder, Supervisor: a.supervisor,
+		Root: a.paths.archive, DataDir: a.paths.data, Set: set, Decoder: a.decoder(), Supervisor: a.supervisor,
 		Instance: a.opts.Instance, ServerUUID: uuid, Source: step.Duty.Source.Name, Why: step.Duty.Why, At: time.Now(),
 	})
 }

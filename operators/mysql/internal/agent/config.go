@@ -101,6 +101,37 @@ func (a *Agent) checkConfig(ctx context.Context, in mycnf.Input) string {
 	return "mysqld refuses the configuration: " + exit.String()
 }
 
+// rollbackAfter is how many starts in a row have to fail before their configuration is blamed.
+const rollbackAfter = 2
+
+// rollBack goes back to the newest configuration with which mysqld has come up, when it does not come up with another one. The
+// other one counts as refused, with mysqld's words. It is part of a start.
+func (a *Agent) rollBack() error {
+	m := &a.memory
+	proven := m.state.Proven
+	if a.startFailures < rollbackAfter || proven == nil || proven.Hash() == m.state.Config.Hash() {
+		return nil
+	}
+	refused := m.state.Config.Hash()
+	reason := "mysqld does not start with it: " + a.reporter.errors.earliest()
+	if err := a.save(func(st *state.State) {
+		st.Config.Options, st.Config.BufferPoolBytes = proven.Options, proven.BufferPoolBytes
+	}); err != nil {
+		return err
+	}
+	m.config.checked, m.config.checkError = refused, reason
+	a.log.Warn("Going back to the configuration before", "reason", reason)
+	return nil
+}
+
+// prove takes note that mysqld has come up with the configuration in force.
+func (m *memory) prove() {
+	if m.state.Proven == nil || m.state.Proven.Hash() != m.state.Config.Hash() {
+		proven := m.state.Config
+		m.state.Proven, m.unsaved = &proven, true
+	}
+}
+
 // adoptConfig takes a checked configuration over: first on the volume, then, as far as mysqld allows, while it runs. It
 // is part of a turn.
 func (a *Agent) adoptConfig(ctx context.Context, c *mysqld.Client, o mysqld.Observation) error {

@@ -74,6 +74,13 @@ func (b *inbox) waiting() bool {
 	return b.pending != nil
 }
 
+// overtakes says whether the directive that waits is of a later epoch than any before.
+func (b *inbox) overtakes() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.pending != nil && b.pending.Epoch > b.state.Promised
+}
+
 // next returns the directive that waits.
 func (b *inbox) next() *instance.Directive {
 	b.mu.Lock()

@@ -106,7 +106,7 @@ func withoutServer(r instance.Report) instance.Report {
 		Blank: r.Blank, Term: r.Term, Promised: r.Promised, Served: r.Served, Record: r.Record,
 		Directive: r.Directive, Refused: r.Refused, RefusedWhy: r.RefusedWhy, SealingKey: r.SealingKey,
 		Stalled: r.Stalled, Terminating: r.Terminating, Volume: r.Volume,
-		ConfigError: r.ConfigError, Archives: r.Archives, Problem: r.Problem, ProblemReason: r.ProblemReason,
+		ConfigError: r.ConfigError, Archives: r.Archives, Rejoin: r.Rejoin, Problem: r.Problem, ProblemReason: r.ProblemReason,
 	}
 }
 
@@ -119,6 +119,7 @@ func (a *Agent) picture() instance.Report {
 		State: instance.StateDown, Starts: a.reporter.starts, Blank: !m.state.Kept,
 		Term: m.state.Term, Promised: m.state.Promised, Served: m.state.Served, Record: m.state.Record,
 		Directive: m.accepted, SealingKey: a.opener.Public(), Archives: m.archives,
+		Rejoin:  m.rejoinReport(),
 		Problem: m.problem, ProblemReason: m.reason,
 	}
 	if d := m.directive; d != nil {
@@ -167,6 +168,7 @@ func (a *Agent) fromObservation(r *instance.Report, o mysqld.Observation, run *r
 		r.UserErrors = m.users.errors
 	}
 	if !run.tainted.Load() {
+		r.Closed = o.Offline
 		if ch := o.Channel; ch != nil {
 			a.fromChannel(r, o, ch, now)
 		}

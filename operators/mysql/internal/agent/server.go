@@ -52,6 +52,12 @@ func (a *Agent) startMysqld(ctx context.Context) func() {
 	if err := a.prepareData(ctx, executable); err != nil {
 		return a.startFailed(instance.ProblemStartFailed, err)
 	}
+	if err := a.settlePast(); err != nil {
+		return a.startFailed(instance.ProblemStartFailed, err)
+	}
+	if err := a.rollBack(); err != nil {
+		return a.startFailed(instance.ProblemStartFailed, err)
+	}
 	password, err := a.writeStartFiles()
 	if err != nil {
 		return a.startFailed(instance.ProblemStartFailed, err)
@@ -61,8 +67,10 @@ func (a *Agent) startMysqld(ctx context.Context) func() {
 		return a.startFailed(instance.ProblemStartFailed, err)
 	}
 	a.reporter.errors.reset()
-	// A socket of an earlier run would be taken for an answer.
+	// A socket of an earlier run would be taken for an answer. The lock beside it names that run's process: when the whole
+	// container was killed, somebody else has the number in the next one, and mysqld would never start again.
 	_ = os.Remove(a.paths.socket)
+	_ = os.Remove(a.paths.socket + ".lock")
 	process, err := a.supervisor.Start(agent.Spec{
 		Path: executable, Args: []string{"--defaults-file=" + a.paths.config}, Dir: a.paths.root,
 		// CLONE ends mysqld and relies on somebody to start it again; mysqld asks who that is by this variable.
@@ -172,7 +180,7 @@ func (a *Agent) fillData(ctx context.Context, executable string, empty bool) err
 // under it the server, once it is primary again, would number new transactions like errant ones that it had before and
 // that somebody may still hold: two contents under one GTID, which no comparison of sets would ever show (I6).
 func (a *Agent) forgetIdentity() error {
-	err := os.Remove(filepath.Join(a.paths.data, "auto.cnf"))
+	err := os.Remove(filepath.Join(a.paths.data, identity))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("have the rebuilt server take a new UUID: %w", err)
 	}
@@ -321,6 +329,7 @@ func (a *Agent) greet(r *run) {
 	if err == nil {
 		a.memory.authority = strings.Trim(string(authority), "\x00 \r\n") + "\n"
 	}
+	a.memory.prove()
 	a.log.Info("mysqld answers", "run", r.number, "after", time.Since(r.begun).Round(time.Millisecond).String())
 }
 

@@ -10,14 +10,15 @@ import (
 // tailLimit is how much of a line is kept.
 const tailLimit = 4 << 10
 
-// tail passes mysqld's log on and remembers its last error line.
+// tail passes mysqld's log on and remembers its first and its last error line.
 type tail struct {
 	// pass hands the log on to the container's own.
 	pass bool
 
 	mu      sync.Mutex
 	partial string
-	line    string
+	// first and line are the first and the last error line.
+	first, line string
 }
 
 // Write implements io.Writer.
@@ -32,6 +33,9 @@ func (t *tail) Write(p []byte) (int, error) {
 	for _, line := range lines[:len(lines)-1] {
 		if words := plainError(line); words != "" && words != "Aborting" {
 			t.line = words
+			if t.first == "" {
+				t.first = words
+			}
 		}
 	}
 	t.partial = lines[len(lines)-1]
@@ -48,6 +52,13 @@ func (t *tail) last() string {
 	return t.line
 }
 
+// earliest returns the first error line; "" without one. What comes after it mostly follows from it.
+func (t *tail) earliest() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.first
+}
+
 // lastWithin returns the last error line, and waits for one for at most limit: the process may end before all it wrote was
 // read.
 func (t *tail) lastWithin(limit time.Duration) string {
@@ -60,9 +71,9 @@ func (t *tail) lastWithin(limit time.Duration) string {
 	}
 }
 
-// reset forgets the last error line.
+// reset forgets the error lines.
 func (t *tail) reset() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.line = ""
+	t.first, t.line = "", ""
 }

@@ -87,6 +87,9 @@ func (a *Agent) settle(ctx context.Context, r *run, o mysqld.Observation) (reaso
 	if err := a.settleClone(ctx, r, o); err != nil {
 		return instance.ProblemCloneFailed, err
 	}
+	if err := a.settleRejoin(o); err != nil {
+		return instance.ProblemDuty, err
+	}
 	return instance.ProblemDuty, a.adoptConfig(ctx, r.client, o)
 }
 
@@ -154,9 +157,11 @@ func (a *Agent) self() duty.Self {
 
 // unanswered ends a turn in which mysqld gave no answer.
 func (a *Agent) unanswered(ctx context.Context, r *run, err error) func() {
+	// Asked here and now: when the loop takes over, the work's context has ended in any case.
+	cancelled := ctx.Err() != nil
 	return func() {
 		switch {
-		case ctx.Err() != nil || a.current.Load() != r:
+		case cancelled || a.current.Load() != r:
 			// Cancelled for a directive, or mysqld has ended.
 			a.nextTurn = time.Time{}
 		case !r.answered.Load():
@@ -269,6 +274,7 @@ func (a *Agent) take(ctx context.Context, r *run, step duty.Step) error {
 		a.prober.stop()
 		m.drained, m.primaryEpoch, m.passwords = false, 0, nil
 		m.credentials, m.sealedOf = map[string]instance.Sealed{}, map[string]string{}
+		m.state.Recovered, m.unsaved = m.state.Served, true
 		return nil
 	case duty.OpenPeers:
 		return a.openPeers(ctx, c, s)

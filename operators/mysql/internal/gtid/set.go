@@ -131,6 +131,22 @@ func (s Set) Subtract(t Set) Set {
 // Contains says whether every transaction of t is in s.
 func (s Set) Contains(t Set) bool { return t.Subtract(s).IsEmpty() }
 
+// Holds says whether one untagged transaction of a server is in the set. It costs nothing but a search, so that a whole
+// log file can be compared with a set.
+func (s Set) Holds(server string, number uint64) bool {
+	runs := s.runs[source{uuid: server}]
+	_, found := slices.BinarySearchFunc(runs, number, func(r interval, n uint64) int {
+		switch {
+		case r.last < n:
+			return -1
+		case r.first > n:
+			return 1
+		}
+		return 0
+	})
+	return found
+}
+
 // IsSubset says whether every transaction of s is in t.
 func (s Set) IsSubset(t Set) bool { return t.Contains(s) }
 

@@ -209,3 +209,15 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestHolds(t *testing.T) {
+	s := parse(t, a+":2-4:7:9-10,"+b+":1,"+a+":tag:20-30")
+	for n, want := range map[uint64]bool{1: false, 2: true, 3: true, 4: true, 5: false, 7: true, 8: false, 9: true, 10: true, 11: false, 25: false} {
+		if got := s.Holds(a, n); got != want {
+			t.Errorf("Holds(%d) = %v, want %v", n, got, want)
+		}
+	}
+	if s.Holds(b, 2) || !s.Holds(b, 1) || (Set{}).Holds(a, 1) {
+		t.Error("another server's transactions are confused")
+	}
+}

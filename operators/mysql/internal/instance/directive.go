@@ -75,6 +75,8 @@ type Directive struct {
 	Primary *PrimaryDuty `json:"primary,omitempty"`
 	Replica *ReplicaDuty `json:"replica,omitempty"`
 	Clone   *CloneDuty   `json:"clone,omitempty"`
+	// Rejoin goes with RoleStandby to a member whose mysqld does not run and which served an earlier epoch.
+	Rejoin *RejoinDuty `json:"rejoin,omitempty"`
 
 	// ServerID is mysqld's server_id: 100 + ordinal.
 	ServerID uint32 `json:"serverID"`
@@ -123,6 +125,10 @@ type ReplicaDuty struct {
 	// (Report.CatchingUp), where other progress is told every now and then. On the way there it need not acknowledge: a
 	// receiver that is started to catch up begins silent, and so without a sync per event. Empty if nothing waits.
 	CatchUp string `json:"catchUp,omitempty"`
+	// OpenAfter is what an instance that is closed to readers has to have executed before it lets them in: what its primary
+	// had when this was decided. An instance that comes back would show what is long past otherwise. Empty for one that is
+	// open.
+	OpenAfter string `json:"openAfter,omitempty"`
 }
 
 // CloneDuty is whose data to take over.
@@ -134,6 +140,18 @@ type CloneDuty struct {
 	SourceExecuted string `json:"sourceExecuted"`
 	// Why says why the data is replaced, for the archive's manifest and the event.
 	Why string `json:"why"`
+}
+
+// RejoinDuty is what a former primary needs to know before it starts mysqld again: which of the transactions in its binary
+// log are part of the history that goes on. Those that are not were never acknowledged. Started with them, mysqld would
+// commit them; without them, it rolls them back and can follow.
+type RejoinDuty struct {
+	// Source is the primary of the epoch by name, ServerUUID its mysqld's.
+	Source     string `json:"source"`
+	ServerUUID string `json:"serverUUID"`
+	// Holds is what the primary holds as the source of the epoch, less its own transactions: those are its by their
+	// name. A source receives from nobody, so that this set is final for the epoch.
+	Holds string `json:"holds"`
 }
 
 // Source is a primary as its replicas need to know it.

@@ -10,6 +10,8 @@
 //   - It never makes mysqld writable except under RolePrimary with Serve, for exactly the epoch of the directive.
 //   - It starts mysqld read-only, unreachable for clients and following nobody; what happens next it is told.
 //   - It never stops a source gracefully while commits may wait for acknowledgement: a fence is a SIGKILL.
+//   - Before it starts the mysqld of a former primary it waits a moment to be told what the new one holds. What that one
+//     does not hold is archived and removed from the binary log, if nothing about it is in doubt (docs/adr/0007).
 //   - It never discards a received transaction (I10), never drops an errant one without archiving it first (I6), and
 //     overwrites data only under RoleClone.
 package instance

@@ -75,6 +75,8 @@ type Report struct {
 	Applier  Applier  `json:"applier"`
 	// CatchingUp: it does not hold yet what its directive waits for (ReplicaDuty.CatchUp).
 	CatchingUp bool `json:"catchingUp,omitempty"`
+	// Closed: a replica that lets no readers in.
+	Closed bool `json:"closed,omitempty"`
 	// Acknowledging: this replica answers for what it receives (its semi-sync is on).
 	Acknowledging bool `json:"acknowledging,omitempty"`
 
@@ -106,9 +108,28 @@ type Report struct {
 	UserErrors map[string]string `json:"userErrors,omitempty"`
 	// Archives are the folders on the volume that hold archived errant transactions, newest last, 16 at most.
 	Archives []string `json:"archives,omitempty"`
+	// Rejoin is how the instance came back, or comes back, after it served an earlier epoch than the promised one; nil if
+	// there was nothing to decide.
+	Rejoin *Rejoin `json:"rejoin,omitempty"`
 	// Problem is what keeps the instance from being what it is told, for people; ProblemReason is its one-word name.
 	Problem       string `json:"problem,omitempty"`
 	ProblemReason string `json:"problemReason,omitempty"`
+}
+
+// Rejoin is the choice between removing an unacknowledged tail from the binary log and CLONE, and its reason.
+type Rejoin struct {
+	// Epoch is the epoch it was made in, Source the primary of that epoch.
+	Epoch  uint64 `json:"epoch"`
+	Source string `json:"source"`
+	// Removed are the transactions that were removed from the binary log, Count how many they are, Archive the folder on
+	// the volume that keeps them.
+	Removed string `json:"removed,omitempty"`
+	Count   uint64 `json:"count,omitempty"`
+	Archive string `json:"archive,omitempty"`
+	// Done: mysqld has come up without them, and with nothing that the source does not hold.
+	Done bool `json:"done,omitempty"`
+	// Doubt says why nothing was removed, or why what came up is not what it should be; CLONE is the way then.
+	Doubt string `json:"doubt,omitempty"`
 }
 
 // The names of problems that a report can carry.

@@ -3,6 +3,7 @@ package status
 import (
 	"fmt"
 
+	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
 	"github.com/kapok-operators/kapok/shared/event"
 )
@@ -52,8 +53,28 @@ func Answered(done topology.DoneRequest) event.Event {
 // Archived is the event of errant transactions that were put aside.
 func Archived(member, folder string) event.Event {
 	return event.Definition{Type: event.Warning, Reason: "ErrantTransactionsArchived", Action: "ArchiveTransactions",
-		Meaning: "Transactions that only one instance held were archived on its volume, before it is rebuilt."}.Event(
+		Meaning: "Transactions that only one instance held were archived on its volume, before it gives them up."}.Event(
 		"%s held transactions that the primary does not have; they are archived on its volume in %s", member, folder)
+}
+
+// Rejoined is the event of a former primary's way back: the choice between removing what nobody had acknowledged and CLONE,
+// with its reason. ok is false as long as there is nothing to tell.
+func Rejoined(member string, r instance.Rejoin) (e event.Event, ok bool) {
+	doubt := event.Definition{Type: event.Warning, Reason: "RejoinInDoubt", Action: "StartFormerPrimary",
+		Meaning: "A former primary is not brought back by removing its unacknowledged tail, but by CLONE; the note says why."}
+	switch {
+	case r.Doubt != "" && r.Archive != "":
+		return doubt.Event(
+			"%s: rebuild by CLONE because %s; the tail is archived on its volume in %s", member, r.Doubt, r.Archive), true
+	case r.Doubt != "":
+		return doubt.Event(
+			"%s: rebuild by CLONE because %s", member, r.Doubt), true
+	case r.Done:
+		return event.Definition{Type: event.Normal, Reason: "Rejoined", Action: "StartFormerPrimary",
+			Meaning: "A former primary came back by removing what nobody had acknowledged from its binary log."}.Event(
+			"%s rejoined by removing %d transactions from the binary log: %s, archived in %s", member, r.Count, r.Removed, r.Archive), true
+	}
+	return event.Event{}, false
 }
 
 // Lost is the event of a primary that was found dead.

@@ -412,8 +412,8 @@ func (x scene) keepFollowing(duty instance.ReplicaDuty) Plan {
 		steps = append(steps, StartApplier{})
 	}
 	converged := len(steps) == 0 && ch.Receiver && ch.Applier
-	if x.o.Offline && ch.Connected {
-		// Open for readers once it is known to follow.
+	if x.o.Offline && ch.Connected && x.mayOpen(duty) {
+		// Open for readers once it is known to follow, and where its primary was a moment ago.
 		steps = append(steps, SetVariable{"offline_mode", "OFF"})
 	}
 	steps = append(steps, x.retireSource()...)
@@ -422,6 +422,15 @@ func (x scene) keepFollowing(duty instance.ReplicaDuty) Plan {
 		plan.Waiting = "what the primary holds"
 	}
 	return plan
+}
+
+// mayOpen says whether what readers would see is not long past.
+func (x scene) mayOpen(duty instance.ReplicaDuty) bool {
+	if duty.OpenAfter == "" {
+		return true
+	}
+	wanted, err := gtid.Parse(duty.OpenAfter)
+	return err != nil || x.executed.Contains(wanted)
 }
 
 // CaughtUp says whether an instance that holds the given set holds what its directive waits for.

@@ -385,6 +385,20 @@ func TestDecide(t *testing.T) {
 			o.Offline = true
 			return scenario{o: o, self: self, d: replicaDuty(true), steps: []string{"set offline_mode=OFF"}, converged: true}
 		},
+		"replica: stays closed to readers while it is far behind": func() scenario {
+			o, self := following()
+			o.Offline = true
+			d := replicaDuty(true)
+			d.Replica.OpenAfter = o.Executed + "," + uuidB + ":1-1000000"
+			return scenario{o: o, self: self, d: d, converged: true}
+		},
+		"replica: opens for readers once it is where its primary was": func() scenario {
+			o, self := following()
+			o.Offline = true
+			d := replicaDuty(true)
+			d.Replica.OpenAfter = o.Executed
+			return scenario{o: o, self: self, d: d, steps: []string{"set offline_mode=OFF"}, converged: true}
+		},
 		"I6 clone: what only this instance has is archived": func() scenario {
 			o := closed()
 			o.Executed = uuidB + ":1-10," + uuidA + ":1-3"

@@ -55,6 +55,8 @@ type Manifest struct {
 	Files []string `json:"files"`
 	// Decoded says whether transactions.sql (to apply) and transactions.txt (to read) were made.
 	Decoded bool `json:"decoded"`
+	// Cut says where the transactions stood, if they were removed from a binary log that is still in use.
+	Cut *Cut `json:"cut,omitempty"`
 	// Note says what is not there and why.
 	Note string `json:"note,omitempty"`
 }
@@ -62,20 +64,15 @@ type Manifest struct {
 // Archive keeps the log files with errant transactions, decodes them, and writes the manifest. It appears under its name
 // only when it is whole and on the disk.
 func Archive(ctx context.Context, req Request) (Result, error) {
-	name := req.At.UTC().Format("20060102T150405Z") + "-" + strings.ToLower(rand.Text()[:6])
-	work := filepath.Join(req.Root, "."+name)
-	raw := filepath.Join(work, "raw")
-	if err := os.MkdirAll(raw, 0o700); err != nil {
-		return Result{}, fmt.Errorf("make the archive's folder: %w", err)
+	work, raw, err := begin(req)
+	if err != nil {
+		return Result{}, err
 	}
 	files, found, unknown, err := relevant(req)
 	if err != nil {
 		return Result{}, err
 	}
-	manifest := Manifest{
-		Instance: req.Instance, ServerUUID: req.ServerUUID, Source: req.Source, At: req.At.UTC(), Why: req.Why,
-		GTIDs: req.Set.String(), Files: []string{},
-	}
+	manifest := describe(req)
 	for _, file := range files {
 		if err := keep(file, filepath.Join(raw, filepath.Base(file))); err != nil {
 			return Result{}, err
@@ -89,32 +86,58 @@ func Archive(ctx context.Context, req Request) (Result, error) {
 		manifest.Note = "Some of the files hold tagged transactions; whether all of the set is in them was not checked."
 	}
 	manifest.Missing = missing.String()
+	folder, err := complete(ctx, req, work, files, manifest)
+	return Result{Folder: folder, Missing: missing}, err
+}
+
+// begin makes the folder in which an archive is prepared, and in it the one of the log files. Its name begins with a dot.
+func begin(req Request) (work, raw string, err error) {
+	name := req.At.UTC().Format("20060102T150405Z") + "-" + strings.ToLower(rand.Text()[:6])
+	work = filepath.Join(req.Root, "."+name)
+	raw = filepath.Join(work, "raw")
+	if err := os.MkdirAll(raw, 0o700); err != nil {
+		return "", "", fmt.Errorf("make the archive's folder: %w", err)
+	}
+	return work, raw, nil
+}
+
+// describe begins the manifest.
+func describe(req Request) Manifest {
+	return Manifest{
+		Instance: req.Instance, ServerUUID: req.ServerUUID, Source: req.Source, At: req.At.UTC(), Why: req.Why,
+		GTIDs: req.Set.String(), Files: []string{},
+	}
+}
+
+// complete decodes the log files, writes the manifest and puts the archive in its place.
+func complete(ctx context.Context, req Request, work string, files []string, manifest Manifest) (folder string, err error) {
 	switch {
 	case req.Decoder == "":
 		manifest.Note = strings.TrimSpace(manifest.Note + " The image has no mysqlbinlog: only the raw files were kept.")
 	case len(files) > 0:
 		if err := decode(ctx, req, work, files); err != nil {
-			return Result{}, err
+			return "", err
 		}
 		manifest.Decoded = true
 	}
 	data, err := json.MarshalIndent(manifest, "", "  ")
 	if err != nil {
-		return Result{}, fmt.Errorf("encode the manifest: %w", err)
+		return "", fmt.Errorf("encode the manifest: %w", err)
 	}
 	if err := agent.WriteFileAtomic(filepath.Join(work, "manifest.json"), append(data, '\n'), 0o600); err != nil {
-		return Result{}, fmt.Errorf("write the manifest: %w", err)
+		return "", fmt.Errorf("write the manifest: %w", err)
 	}
-	for _, dir := range []string{raw, work} {
+	for _, dir := range []string{filepath.Join(work, "raw"), work} {
 		if err := syncDir(dir); err != nil {
-			return Result{}, err
+			return "", err
 		}
 	}
-	folder := filepath.Join(req.Root, name)
+	folder = filepath.Join(req.Root, strings.TrimPrefix(filepath.Base(work), "."))
 	if err := os.Rename(work, folder); err != nil {
-		return Result{}, fmt.Errorf("put the archive in its place: %w", err)
+		return "", fmt.Errorf("put the archive in its place: %w", err)
 	}
-	return Result{Folder: folder, Missing: missing}, syncDir(req.Root)
+	// The folder of all archives may be new itself.
+	return folder, errors.Join(syncDir(req.Root), syncDir(filepath.Dir(req.Root)))
 }
 
 // relevant returns the log files with errant transactions, oldest first, and which of them they hold.

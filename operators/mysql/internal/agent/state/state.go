@@ -20,6 +20,10 @@ type State struct {
 	Promised uint64 `json:"promised"`
 	// Served is the last epoch in which this instance was opened for writing.
 	Served uint64 `json:"served,omitempty"`
+	// Recovered is the last served epoch whose end is settled: mysqld was started since, so that whatever waited for an
+	// acknowledgement then may be committed by now, or it left the office drained. As long as it is lower than Served, what
+	// waited is in the binary log and prepared, and nothing else.
+	Recovered uint64 `json:"recovered,omitempty"`
 	// Record is the newest record told.
 	Record instance.Record `json:"record"`
 	// Kept is true once the data are worth keeping: bootstrapped, cloned, or following. Only a volume without it may be
@@ -29,10 +33,14 @@ type State struct {
 	Clone *Clone `json:"clone,omitempty"`
 	// Cloned is set when the data were replaced, until another role than RoleClone is accepted.
 	Cloned bool `json:"cloned,omitempty"`
+	// Rejoin is the newest return as a follower after an epoch was served.
+	Rejoin *Rejoin `json:"rejoin,omitempty"`
 	// Channel is the source that the replication channel was set up for.
 	Channel *Channel `json:"channel,omitempty"`
-	// Config is the configuration in force.
-	Config Config `json:"config"`
+	// Config is the configuration in force. Proven is the newest one with which mysqld has come up: a configuration that
+	// passes every check and still keeps it from starting gives way to that one.
+	Config Config  `json:"config"`
+	Proven *Config `json:"proven,omitempty"`
 }
 
 // Clone is a replacement of the data under way.
@@ -49,6 +57,49 @@ type Clone struct {
 	// SetAside, if set, is the archive's folder into which the whole data folder is to be moved before anything else,
 	// because errant transactions were in no log file any more.
 	SetAside string `json:"setAside,omitempty"`
+}
+
+// Rejoin is the return of a former primary without rebuilding. Each step is on the volume before the next one begins.
+type Rejoin struct {
+	// Phase is the last step that is on the volume.
+	Phase Phase `json:"phase"`
+	// Epoch, Source, ServerUUID and Holds are what the directive said.
+	Epoch      uint64 `json:"epoch"`
+	Source     string `json:"source"`
+	ServerUUID string `json:"serverUUID"`
+	Holds      string `json:"holds"`
+	// File is the binary log's last file, Position where the removed tail began in it, Size how long it was.
+	File     string `json:"file,omitempty"`
+	Position int64  `json:"position,omitempty"`
+	Size     int64  `json:"size,omitempty"`
+	// Removed are the transactions of the tail, Archive is where they are kept.
+	Removed string `json:"removed,omitempty"`
+	Archive string `json:"archive,omitempty"`
+	// Doubt says why the instance is not brought back this way.
+	Doubt string `json:"doubt,omitempty"`
+}
+
+// Phase is a step of a return without rebuilding.
+type Phase string
+
+// The phases, in order.
+const (
+	// PhaseArchived: the tail is in an archive and is to be removed. mysqld is not started before it is.
+	PhaseArchived Phase = "Archived"
+	// PhaseRemoved: the tail is gone from the binary log; what mysqld comes up with is still to be checked.
+	PhaseRemoved Phase = "Removed"
+	// PhaseDone: mysqld has come up with nothing that the source does not hold.
+	PhaseDone Phase = "Done"
+	// PhaseDoubtful: nothing was removed, or not all that was removed was rolled back; CLONE is the way.
+	PhaseDoubtful Phase = "Doubtful"
+)
+
+// Archived returns the transactions that the return has put into an archive; "" if none.
+func (r *Rejoin) Archived() string {
+	if r == nil || r.Archive == "" {
+		return ""
+	}
+	return r.Removed
 }
 
 // Channel says whom the replication channel in mysqld's tables follows.
