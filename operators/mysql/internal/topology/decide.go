@@ -81,6 +81,7 @@ type role struct {
 	primary *instance.PrimaryDuty
 	replica *instance.ReplicaDuty
 	clone   *instance.CloneDuty
+	rejoin  *instance.RejoinDuty
 	restart bool
 	why     string
 }
@@ -129,7 +130,7 @@ func (p *planner) finish() Plan {
 		}
 		d := instance.Directive{
 			Term: p.o.Term, Epoch: r.epoch, Role: r.role, Record: p.o.Record,
-			Primary: r.primary, Replica: r.replica, Clone: r.clone,
+			Primary: r.primary, Replica: r.replica, Clone: r.clone, Rejoin: r.rejoin,
 			ServerID: serverID(m.Ordinal), Config: p.o.Spec.Config, BufferPoolBytes: p.o.Spec.BufferPoolBytes,
 			Restart: r.restart, Users: p.o.Spec.Users,
 		}

@@ -142,6 +142,9 @@ func directive(d topology.Direct) string {
 	case x.Clone != nil:
 		out += " of " + x.Clone.Source.Name
 	}
+	if x.Rejoin != nil {
+		out += ", to rejoin " + x.Rejoin.Source
+	}
 	if x.Restart {
 		out += ", may restart"
 	}

@@ -50,6 +50,8 @@ func judge(o Observation) verdict {
 		return verdict{dead, fmt.Sprintf("%s is connected but its volume or mysqld has not answered for some seconds", m.Name)}
 	case atWork && o.promised() > epoch:
 		return verdict{overtaken, fmt.Sprintf("a fence for a later epoch was begun, but %s is at work", m.Name)}
+	case atWork && r.Serving && cutOff(o, m):
+		return verdict{dead, fmt.Sprintf("%s is at work, but its voters have heard nothing of it for %s: nothing can be acknowledged", m.Name, CutOffAfter)}
 	case atWork && (r.Serving || r.Role == instance.RoleDrain):
 		return verdict{serving, ""}
 	case atWork:
@@ -80,4 +82,28 @@ func judgeSilent(o Observation, m *Member) verdict {
 		return verdict{dead, fmt.Sprintf("nothing was heard of the primary %s for %s, and its voters do not hear it either", m.Name, PromoteAfter)}
 	}
 	return verdict{suspect, fmt.Sprintf("nothing is heard of the primary %s; waiting until it must have closed itself", m.Name)}
+}
+
+// cutOff says whether so many voters have lost a primary that is at work that no commit of it can be acknowledged, and so
+// many of them can be asked that another one can be promoted. Only those count that heard it before in its epoch: who has
+// never heard it would not hear the next one either, for all that is known, and primaries must not follow each other
+// without end where nobody reaches anybody.
+func cutOff(o Observation, primary *Member) bool {
+	voters := o.Record.Voters
+	acks := WriteQuorum(len(voters)) - 1
+	if acks == 0 || o.Spec.ManualFailover {
+		return false
+	}
+	hearing, lost := 0, 0
+	for _, name := range voters {
+		m := o.Member(name)
+		switch {
+		case name == primary.Name:
+		case m.hears(primary.Name):
+			hearing++
+		case m.lost(primary.Name, o.Record.Epoch):
+			lost++
+		}
+	}
+	return hearing < acks && lost >= ReadQuorum(len(voters))
 }

@@ -23,6 +23,10 @@ type Observation struct {
 	// acknowledged under the old rules is in it. Nil lets what the primary holds now stand for it, which a member that
 	// follows a busy primary may never be seen to hold, because two reports are never of one moment.
 	Mark *gtid.Set
+	// Doomed: the member that the voter change under way adds was given up once, or the acknowledgements that were raised
+	// for it were lowered again. A report that has them raised may now be of the time before, so that nothing but giving
+	// the change up ends it.
+	Doomed bool
 	// Members are all instances that exist or should, sorted by ordinal, gaps filled.
 	Members []Member
 	// Request is what the user asks for once.
@@ -152,6 +156,13 @@ func (o Observation) told(m *Member) bool {
 func (m *Member) hears(primary string) bool {
 	return m.alive() && m.Report.Receiver.Connected && m.Report.Receiver.Source == primary &&
 		time.Duration(m.Report.Receiver.SilentMillis)*time.Millisecond < SourceSilence
+}
+
+// lost says whether the member follows the primary of the epoch as it was told, has heard it before, and has not for so long
+// that the way between them must be broken.
+func (m *Member) lost(primary string, epoch uint64) bool {
+	return m.alive() && !m.Report.Stalled && m.Report.Role == instance.RoleReplica && m.Report.Epoch == epoch && m.Report.Receiver.Running &&
+		m.Report.Receiver.Source == primary && time.Duration(m.Report.Receiver.SilentMillis)*time.Millisecond >= CutOffAfter
 }
 
 // Fit says whether a member does its work in the committed epoch: the primary serves, a replica follows, a voter among

@@ -248,3 +248,54 @@ func TestRegressionDeposedLeaderCommitsNothing(t *testing.T) {
 		t.Error(problem)
 	}
 }
+
+// The first replica of a lone primary came back while the word to ask for no acknowledgements any more was on its way: the
+// primary's last report, from before that, passed for one of acknowledgements in force. A write that the primary had
+// acknowledged alone was then out of reach of a promotion. Found by the explorer.
+func TestRegressionLoweredAcknowledgementsDoomTheAddition(t *testing.T) {
+	var marker topology.Marker
+	s := cluster(1)
+	i := s.join()
+	s.record(func(r *instance.Record) { r.Change = &instance.VoterChange{Add: "db-1"} })
+	s.at(0).Report.Acks = 1
+	s.at(i).Report.Acknowledging = true
+	marker.Note(&s.Observation)
+	s.commits(t, topology.CommitVoters)
+
+	running := *s.at(i).Report
+	s.at(i).Report.Role, s.at(i).Report.Receiver = "", instance.Receiver{}
+	marker.Note(&s.Observation)
+	if plan := s.waits(t); told(plan, 0).Primary.Acks != 0 || admitted(plan, i) {
+		t.Error("commits wait for a member that does not follow, or it may come back unseen")
+	}
+	s.at(i).Report = &running
+	marker.Note(&s.Observation)
+	if plan := s.waits(t); told(plan, 0).Primary.Acks != 0 || admitted(plan, i) {
+		t.Error("the addition goes on, although the primary may ask for nothing now and ask for it again later")
+	}
+	s.at(0).Report.Acks = -1
+	s.shut(i)
+	marker.Note(&s.Observation)
+	s.commits(t, topology.CommitChangeGivenUp)
+	s.record(func(r *instance.Record) { r.Change = nil })
+	marker.Note(&s.Observation)
+	if s.Doomed {
+		t.Error("what was given up still counts for the next attempt")
+	}
+}
+
+// A primary of a renewed epoch was closed and had a commit that waited, which is in no set. Its mysqld was killed after the
+// word to open was given: it recovered the commit and opened with what nobody else had. Found by the explorer.
+func TestRegressionClosedPrimaryWithWaitingCommitsIsNotOpened(t *testing.T) {
+	s := cluster(2)
+	s.record(func(r *instance.Record) { r.Epoch = 6 })
+	r := s.at(0).Report
+	r.Epoch, r.Promised, r.Served, r.Serving, r.WaitingCommits = 6, 6, epoch, false, 1
+	if d := told(s.waits(t), 0); d.Role != instance.RolePrimary || d.Primary.Serve {
+		t.Errorf("it is told %+v", d.Primary)
+	}
+	r.WaitingCommits = 0
+	if d := told(s.waits(t), 0); d.Role != instance.RolePrimary || !d.Primary.Serve {
+		t.Errorf("nothing waits any more, and it is told %+v", d.Primary)
+	}
+}

@@ -12,7 +12,12 @@ import (
 // rise brings a committed primary up and its replicas to it.
 func (p *planner) rise(why string) {
 	p.lookSoon()
-	if primary := p.o.Primary(); primary.leading(p.o.Record.Epoch) && !p.mayServe(primary) {
+	switch primary := p.o.Primary(); {
+	case !primary.leading(p.o.Record.Epoch) || p.mayServe(primary):
+	case primary.Report.WaitingCommits > 0:
+		why = fmt.Sprintf("%s: commits of its own still wait to be on %d of the voters %s", why,
+			WriteQuorum(len(p.o.Record.Voters)), list(p.o.Record.Voters))
+	default:
 		why = fmt.Sprintf("%s: what it holds has to be on %d of the voters %s first, and is on %s; "+
 			"if the others are lost for good, name it in the annotation force-promote",
 			why, WriteQuorum(len(p.o.Record.Voters)), list(p.o.Record.Voters), list(p.holding(primary, p.o.Record.Voters)))
@@ -118,14 +123,15 @@ func (p *planner) lead(as instance.Role) {
 
 // mayServe holds a new primary closed until what it holds is on a write quorum (I7). While it is closed that set does
 // not grow; once it has served in this epoch, the question is settled. A primary whose epoch is renewed is closed for a
-// moment: it may have written more than it has told, and have been killed since.
+// moment: it may have written more than it has told, and have been killed since. For the same reason nothing of it may wait
+// for acknowledgement: what waits is in no set yet, and a restart makes it part of one.
 func (p *planner) mayServe(m *Member) bool {
 	r, epoch := m.Report, p.o.Record.Epoch
 	if r.Served == epoch {
 		return true
 	}
 	source := r.Role == instance.RolePrimary || r.Role == instance.RoleDrain
-	return m.alive() && (!source || r.Epoch == epoch) && p.holders(m, p.o.Record.Voters) >= WriteQuorum(len(p.o.Record.Voters))
+	return m.alive() && (!source || r.Epoch == epoch) && r.WaitingCommits == 0 && p.holders(m, p.o.Record.Voters) >= WriteQuorum(len(p.o.Record.Voters))
 }
 
 // holders counts the voters that hold everything that the primary holds, itself included.
@@ -156,7 +162,7 @@ func (p *planner) acks() int {
 	raised := WriteQuorum(len(voters)+1) - 1
 	if len(voters) == 1 {
 		// The first replica acknowledges before it is counted on, so that no commit waits (I2: scale-up never stalls).
-		if m := p.o.Member(change.Add); !p.o.following(m) || !m.Report.Acknowledging {
+		if m := p.o.Member(change.Add); p.o.Doomed || !p.o.following(m) || !m.Report.Acknowledging {
 			return acks
 		}
 	}
@@ -223,7 +229,11 @@ func (p *planner) follower(m, primary *Member) role {
 	o, epoch := p.o, p.o.Record.Epoch
 	if !m.alive() {
 		// What it holds is seen first: a fallen primary may hold what nobody else does, and must not follow with it (I6).
-		return p.standby(epoch, "wait until its mysqld answers")
+		down := p.standby(epoch, "wait until its mysqld answers")
+		if down.rejoin = p.rejoin(m, primary); down.rejoin != nil {
+			down.why = fmt.Sprintf("come back without what %s does not hold", primary.Name)
+		}
+		return down
 	}
 	source, ok := p.source(m, primary)
 	if !ok || !p.mayAttach(m, primary) {
@@ -232,6 +242,9 @@ func (p *planner) follower(m, primary *Member) role {
 	rebuild := p.rebuild(m, primary)
 	voter := o.IsVoter(m.Name)
 	switch {
+	case rebuild != "" && m.Report.Role == instance.RoleClone && m.Report.Epoch == epoch:
+		// Somebody wrote on it as soon as it was rebuilt. To be told to clone again would be no news to it.
+		return p.standby(epoch, "it was rebuilt, and has to be once more: "+rebuild)
 	case rebuild != "" && !voter && primary.serving(epoch):
 		if other := p.cloneUnderWay(m); other != "" {
 			return p.standby(epoch, fmt.Sprintf("wait until %s is rebuilt: a server is the donor of one clone at a time", other))
@@ -248,7 +261,31 @@ func (p *planner) follower(m, primary *Member) role {
 	}
 	return role{epoch: epoch, role: instance.RoleReplica, restart: p.mayRestart(m),
 		why:     fmt.Sprintf("follow %s in epoch %d", o.Record.Primary, epoch),
-		replica: &instance.ReplicaDuty{Source: source, Acknowledge: acknowledge, CatchUp: p.awaited(m, primary)}}
+		replica: &instance.ReplicaDuty{Source: source, Acknowledge: acknowledge, CatchUp: p.awaited(m, primary), OpenAfter: openAfter(m, primary)}}
+}
+
+// openAfter is what a member that is closed to readers has to have executed before it opens.
+func openAfter(m, primary *Member) string {
+	if !m.Report.Closed {
+		return ""
+	}
+	return primary.Executed.String()
+}
+
+// rejoin is what a former primary whose mysqld does not run needs to know before it starts it. A primary at work in a later
+// epoch holds everything that was ever acknowledged before it (I3) and receives from nobody, so that what it holds besides
+// its own transactions is final. Whatever else the former primary has in its binary log was acknowledged by too few, and
+// as its mysqld is dead, nobody will ever be told otherwise (docs/adr/0007).
+func (p *planner) rejoin(m, primary *Member) *instance.RejoinDuty {
+	r, epoch := m.Report, p.o.Record.Epoch
+	down := r.State == instance.StateDown || r.State == instance.StateStarting
+	if !down || r.Blank || r.Served == 0 || r.Served >= epoch || !primary.leading(epoch) || primary.Report.ServerUUID == "" {
+		return nil
+	}
+	uuid := primary.Report.ServerUUID
+	return &instance.RejoinDuty{
+		Source: primary.Name, ServerUUID: uuid, Holds: primary.Held.Without(strings.ToLower(uuid)).String(),
+	}
 }
 
 // awaited is what the next decision waits for the member to hold while writers wait for that decision: everything that a

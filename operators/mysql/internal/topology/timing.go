@@ -14,6 +14,9 @@ const (
 	// SourceSilence is how long a voter's receiver may hear nothing (heartbeats come each second) and still count as
 	// hearing its source.
 	SourceSilence = 3 * time.Second
+	// CutOffAfter is how long a quorum of voters may hear nothing of a primary that the operator sees at work before
+	// another one is made: nothing that it writes can be acknowledged.
+	CutOffAfter = 4 * time.Second
 	// StuckAfter is how long a promoted instance may take to come up before another one is tried.
 	StuckAfter = 5 * time.Second
 

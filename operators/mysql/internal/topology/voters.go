@@ -183,9 +183,12 @@ func (o Observation) ChangeInForce() bool {
 	return !p.attachable(primary, change.Remove)
 }
 
-// Marker remembers what the primary held when a voter change came into force. Whoever observes keeps one per cluster.
+// Marker remembers what the primary held when a voter change came into force, and whether an addition has to be given
+// up. Whoever observes keeps one per cluster, and shows it every observation that is decided on. A new leader needs no
+// memory of what an earlier one has asked for: only reports by its own word count for it.
 type Marker struct {
-	mark *mark
+	mark     *mark
+	addition *addition
 }
 
 type mark struct {
@@ -194,8 +197,16 @@ type mark struct {
 	held   gtid.Set
 }
 
+// addition is how the addition of a voter has gone so far.
+type addition struct {
+	change         instance.VoterChange
+	epoch          uint64
+	raised, doomed bool
+}
+
 // Note keeps the mark as long as the same change stays in force, and gives it to the observation.
 func (m *Marker) Note(o *Observation) {
+	m.follow(o)
 	switch {
 	case !o.ChangeInForce():
 		m.mark = nil
@@ -205,6 +216,39 @@ func (m *Marker) Note(o *Observation) {
 	if m.mark != nil {
 		o.Mark = &m.mark.held
 	}
+}
+
+// Memory tells what is remembered, so that two markers can be compared: the set that is marked, empty if none is, and the
+// rest as text.
+func (m *Marker) Memory() (held gtid.Set, rest string) {
+	if m.mark != nil {
+		held, rest = m.mark.held, fmt.Sprintf("mark %+v %d;", m.mark.change, m.mark.epoch)
+	}
+	if m.addition != nil {
+		rest += fmt.Sprintf("addition %+v", *m.addition)
+	}
+	return held, rest
+}
+
+// follow sees an addition take back what it has asked for, and gives the verdict to the observation.
+func (m *Marker) follow(o *Observation) {
+	change := o.Record.Change
+	if change == nil || change.Add == "" {
+		m.addition, o.Doomed = nil, false
+		return
+	}
+	so := addition{change: *change, epoch: o.Record.Epoch}
+	if m.addition != nil && m.addition.change == so.change && m.addition.epoch == so.epoch {
+		so = *m.addition
+	}
+	if o.Doomed = so.doomed; o.Primary().leading(o.Record.Epoch) {
+		p := &planner{o: *o}
+		raised := p.acks() == WriteQuorum(len(o.Record.Voters)+1)-1
+		so.doomed = so.doomed || so.raised && !raised || p.abandoned(o.Member(change.Add))
+		so.raised = so.raised || raised
+		o.Doomed = so.doomed
+	}
+	m.addition = &so
 }
 
 // mark is what must be held before the voter change under way may be committed.
@@ -229,7 +273,7 @@ func (p *planner) marked(voters []string) int {
 
 // abandoned says whether a member is not to be waited for any more in becoming a voter.
 func (p *planner) abandoned(m *Member) bool {
-	return m == nil || !p.mayJoin(m) && (!m.Connected || m.UnfitFor >= JoiningAway)
+	return m == nil || p.o.Doomed || !p.mayJoin(m) && (!m.Connected || m.UnfitFor >= JoiningAway)
 }
 
 // attachable says whether the named member is attached to the primary or could attach.

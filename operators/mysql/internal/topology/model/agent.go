@@ -46,6 +46,9 @@ func Short(d instance.Directive) string {
 	case d.Clone != nil:
 		return fmt.Sprintf("%s of %s, epoch %d, term %d: %s", d.Role, d.Clone.Source.Name, d.Epoch, d.Term, d.Clone.Why)
 	}
+	if d.Rejoin != nil {
+		return fmt.Sprintf("%s, epoch %d, term %d, without what %s does not hold", d.Role, d.Epoch, d.Term, d.Rejoin.Source)
+	}
 	return fmt.Sprintf("%s, epoch %d, term %d", d.Role, d.Epoch, d.Term)
 }
 
@@ -105,6 +108,7 @@ func (m *Member) leaveSource() bool {
 	}
 	m.endDumps()
 	m.tainted, m.drained, m.serving, m.role = false, false, false, ""
+	m.Volume.Recovered = m.Volume.Served
 	return true
 }
 

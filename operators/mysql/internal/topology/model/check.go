@@ -1,6 +1,7 @@
 package model
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
@@ -18,6 +19,8 @@ type history struct {
 	commits map[topology.CommitKind]int
 	// archived are transactions that were set aside before their holder was given other data.
 	archived map[int]bool
+	// trimmed counts transactions that were removed from a binary log.
+	trimmed int
 }
 
 func newHistory() history {
@@ -46,9 +49,16 @@ func (w *World) acknowledge(m *Member, id int) {
 
 // checkDurable holds an acknowledged transaction to a write quorum of the committed voters (I2).
 func (w *World) checkDurable(id int) {
-	t := w.txs[id]
+	if problem := w.undurable(id); problem != "" {
+		w.violate("%s", problem)
+	}
+}
+
+// undurable says where an acknowledged transaction is missing (I2); empty if nowhere.
+func (w *World) undurable(id int) string {
+	t := &w.txs[id]
 	if !t.acked || t.waived {
-		return
+		return ""
 	}
 	voters := w.Store.Record.Voters
 	have := 0
@@ -58,8 +68,26 @@ func (w *World) checkDurable(id int) {
 		}
 	}
 	if need := topology.WriteQuorum(len(voters)); have < need {
-		w.violate("I2: %s is acknowledged and on %d of the voters %v, not on %d", t.set, have, voters, need)
+		return fmt.Sprintf("I2: %s is acknowledged and on %d of the voters %v, not on %d", t.set, have, voters, need)
 	}
+	return ""
+}
+
+// Standing says which promise the world as it is breaks, whatever happened before; empty for none (I1, I2).
+func (w *World) Standing() string {
+	for i, m := range w.Members {
+		for _, other := range w.Members[:i] {
+			if m.running() && other.running() && m.serving && other.serving && m.epoch == other.epoch {
+				return fmt.Sprintf("I1: both %s and %s serve epoch %d", other.Name, m.Name, m.epoch)
+			}
+		}
+	}
+	for id := range w.txs {
+		if problem := w.undurable(id); problem != "" {
+			return problem
+		}
+	}
+	return ""
 }
 
 func (w *World) checkAllDurable() {
@@ -182,6 +210,21 @@ func (w *World) cloning(m *Member, d instance.Directive) {
 			w.history.archived[id] = true
 		}
 	}
+}
+
+// trimming checks that only what nobody was told is committed is removed from a binary log (I2, I6, I9), and remembers
+// that it was archived before.
+func (w *World) trimming(m *Member, tail []int) {
+	for _, id := range tail {
+		if t := w.txs[id]; t.acked && !t.waived {
+			w.violate("I2: %s removes the acknowledged %s", m.Name, t.set)
+		}
+		if !m.Volume.has[id] {
+			w.violate("I6: %s archives %s, which it does not hold", m.Name, w.txs[id].set)
+		}
+		w.history.archived[id] = true
+	}
+	w.history.trimmed += len(tail)
 }
 
 // planned checks a plan against what it was made from.

@@ -8,7 +8,8 @@
 //   - A transaction is durable in its source's binary log before it is sent. Its commit returns when as many attached,
 //     acknowledging replicas as asked have received it (AFTER_SYNC, no fallback to asynchronous). Until then it is in no
 //     executed set.
-//   - SIGKILL loses nothing that was written. Recovery commits the waiting tail.
+//   - SIGKILL loses nothing that was written. Recovery commits the waiting tail, unless it was removed from the binary log
+//     before: then recovery rolls it back.
 //   - What a replica received stays in its relay log over a restart; it is executed later, in order.
 //   - A receiver reconnects by itself for as long as it was told to run and its password is good.
 //   - A server hands out the lowest transaction number above those it has; CLONE replaces everything.
@@ -23,6 +24,10 @@
 //   - It reports a role only when it has taken it on, and reads the sets after it stopped the receiver.
 //   - An instance that is given new data by CLONE gets a new server UUID, so that no transaction number is ever used
 //     twice for different contents.
+//   - A former primary that is told, before its mysqld is started again, what the new one holds, removes the waiting
+//     transactions that are no part of that, and gets a new server UUID with it. If it finds unknown transactions that do
+//     not wait, it removes nothing. Whether it is told in time is left to chance, as is where in it the pod ends: archive,
+//     cut and start count as one step, because each is carried on from where it stood.
 //   - A member that is admitted again gets a new password, and the sessions of the old one are ended.
 //   - A report of acknowledgements in force is taken before the executed set of the same report.
 package model

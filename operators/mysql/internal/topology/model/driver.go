@@ -27,7 +27,9 @@ type Result struct {
 	// Steps were taken, Acked transactions acknowledged, Commits made by kind.
 	Steps, Acked int
 	// Forced counts promotions that the user had to force because the voters held what contradicts each other.
-	Forced  int
+	Forced int
+	// Trimmed counts transactions that were removed from the binary log of a former primary.
+	Trimmed int
 	Commits map[topology.CommitKind]int
 }
 
@@ -114,7 +116,7 @@ func Run(opts Options) Result {
 	if res.Problem != "" && opts.Trace != nil {
 		opts.Trace(d.w.Dump())
 	}
-	res.Forced = d.forced
+	res.Forced, res.Trimmed = d.forced, d.w.Trimmed()
 	res.Steps, res.Acked, res.Commits = d.steps, d.w.Acked(), d.w.history.commits
 	return res
 }

@@ -1,10 +1,6 @@
 package model
 
-import (
-	"slices"
-
-	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
-)
+import "github.com/kapok-operators/kapok/operators/mysql/internal/topology"
 
 // fault is a kind of thing that breaks.
 type fault int
@@ -117,22 +113,12 @@ func (d *driver) outage() {
 	}
 }
 
-// lose takes the volume of one member, if the promise can survive that: fewer than a write quorum lost at a time, and
-// the last one lost is out of the voters or has come back.
+// lose takes the volume of one member, if the promise can survive that.
 func (d *driver) lose() {
 	w, m := d.w, d.any()
-	r := w.Store.Record
-	if m.Volume == nil || r.Epoch == 0 {
-		return
+	if w.mayLose(m) {
+		m.LoseVolume()
 	}
-	if slices.Contains(r.Voters, m.Name) && len(w.Store.Gone)+1 >= topology.WriteQuorum(len(r.Voters)) {
-		return
-	}
-	// A member that may acknowledge although it is no voter yet or any more counts as one here.
-	if r.Change != nil || m.acknowledging != slices.Contains(r.Voters, m.Name) && m.Name != r.Primary || len(w.Store.Gone) > 0 {
-		return
-	}
-	m.LoseVolume()
 }
 
 // leader starts and ends operators.

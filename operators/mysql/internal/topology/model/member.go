@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
@@ -60,6 +61,8 @@ type sealedFor struct {
 // server is a mysqld.
 type server struct {
 	state instance.State
+	// downAt is when it ended, or when its agent came up.
+	downAt time.Duration
 	// role is what it has become since it was started, in which epoch.
 	role  instance.Role
 	epoch uint64
@@ -109,7 +112,7 @@ func (m *Member) StartPod() {
 	w.nextBoot++
 	m.Pod, m.Terminating, m.Frozen, m.Template = true, false, false, w.Store.Template
 	m.agent = agent{boot: w.nextBoot, passwords: map[string]sealedFor{}, links: map[uint64]*link{}}
-	m.server = server{state: instance.StateDown}
+	m.server = server{state: instance.StateDown, downAt: w.Now}
 	w.note("%s: pod starts", m.Name)
 }
 
@@ -135,13 +138,13 @@ func (m *Member) KillServer(why string) {
 	}
 	m.endDumps()
 	m.leaveSession()
-	m.server = server{state: instance.StateDown}
+	m.server = server{state: instance.StateDown, downAt: m.world.Now}
 }
 
 // StartServer starts mysqld, recovery included.
 func (m *Member) StartServer() {
 	w := m.world
-	if !m.Pod || m.Frozen || m.Ill || m.state != instance.StateDown {
+	if !m.Pod || m.Frozen || m.Ill || m.state != instance.StateDown || m.waits() {
 		return
 	}
 	if m.Volume.broken {
@@ -149,12 +152,55 @@ func (m *Member) StartServer() {
 		fresh.Term, fresh.Promised, fresh.Record = m.Volume.Term, m.Volume.Promised, m.Volume.Record
 		m.Volume = fresh
 	}
+	m.rejoin()
+	m.Volume.Recovered = m.Volume.Served
 	if n := m.Volume.waiting; n > 0 {
 		w.note("%s: recovery commits %d waiting transactions", m.Name, n)
 	}
 	w.recover(m.Volume)
 	m.server = server{state: instance.StateRunning, dumps: map[string]*dump{}, config: m.Volume.config}
 	w.note("%s: mysqld starts", m.Name)
+}
+
+// How long the start of a former primary waits at most: for any word, and for what the new primary holds.
+const (
+	wordPause       = 2 * time.Second
+	supersededPause = 15 * time.Second
+)
+
+// waits says whether the start of a former primary waits to be told what the new one holds.
+func (m *Member) waits() bool {
+	v, d := m.Volume, m.directive
+	if v.Served <= v.Recovered || !v.Kept || v.broken || slices.Equal(v.Record.Voters, []string{m.Name}) {
+		return false
+	}
+	since := m.world.Now - m.downAt
+	switch {
+	case d == nil, d.Role != instance.RoleStandby && d.Epoch <= v.Served:
+		// The office that it held ended with the run of mysqld that it was given to.
+		return since < wordPause
+	case d.Rejoin != nil || d.Role != instance.RoleStandby && d.Role != instance.RoleReplica:
+		return false
+	case d.Epoch > v.Served && d.Epoch == d.Record.Epoch && d.Record.Primary != m.Name:
+		return since < supersededPause
+	}
+	return since < wordPause
+}
+
+// rejoin removes the tail that a former primary was told is no part of the new history, as long as it is certain that
+// nothing of it was committed. If it was not told in time, recovery commits it.
+func (m *Member) rejoin() {
+	d, v := m.directive, m.Volume
+	if d == nil || d.Rejoin == nil || d.Role != instance.RoleStandby || d.Epoch <= v.Served || v.Served <= v.Recovered {
+		return
+	}
+	tail := m.world.tail(v, d.Rejoin)
+	if len(tail) == 0 {
+		return
+	}
+	m.world.note("%s: removes %d waiting transactions from its binary log, which %s does not hold", m.Name, len(tail), d.Rejoin.Source)
+	m.world.trimming(m, tail)
+	m.world.trim(v, tail)
 }
 
 // LoseVolume takes the volume away, and the pod with it.

@@ -14,7 +14,7 @@ import (
 // heartbeatTimeout is how long a peer may be silent and still count as connected.
 const heartbeatTimeout = 2 * time.Second
 
-// Operator is one operator process: it looks, decides by topology.Decide, and acts.
+// Operator is one operator process: it looks, decides by the world's Decision, and acts.
 type Operator struct {
 	// Term is its leadership term.
 	Term uint64
@@ -44,7 +44,8 @@ type memory struct {
 type link struct {
 	up   []message
 	down []order
-	sent string
+	// sent is what was told last; it is not told again.
+	sent *instance.Directive
 }
 
 // message goes from an agent to an operator.
@@ -64,6 +65,9 @@ type order struct {
 
 // inFlight bounds the messages of one direction.
 const inFlight = 4
+
+// clock is what every clock shows.
+func (w *World) clock() time.Time { return time.Unix(1_800_000_000, 0).Add(w.Now) }
 
 // NewOperator starts an operator with the next term. Earlier ones go on until they are stopped.
 func (w *World) NewOperator() *Operator {
@@ -159,7 +163,7 @@ func (o *Operator) memory(name string) *memory {
 func (o *Operator) Observation() topology.Observation {
 	w, s := o.world, o.store
 	obs := topology.Observation{
-		Now: time.Unix(1_800_000_000, 0).Add(w.Now), Term: o.Term, Record: s.Record, Request: s.Request, ReadWrite: s.ReadWrite, Readable: s.Readable,
+		Now: w.clock(), Term: o.Term, Record: s.Record, Request: s.Request, ReadWrite: s.ReadWrite, Readable: s.Readable,
 		Spec: topology.Spec{Instances: s.Instances, ManualFailover: s.Manual, Config: map[string]string{"version": fmt.Sprint(s.Config)}},
 	}
 	top := s.Instances
@@ -224,7 +228,7 @@ func (o *Operator) count(obs *topology.Observation, m *topology.Member) {
 // Decide makes the operator's next plan and begins to carry it out.
 func (o *Operator) Decide() {
 	obs := o.Observation()
-	plan := topology.Decide(obs)
+	plan := o.world.Decision(obs)
 	o.world.planned(obs, plan)
 	if o.world.Watch != nil {
 		o.world.Watch(o, obs, plan)
@@ -268,14 +272,14 @@ func (o *Operator) commit(c topology.Commit) bool {
 func (o *Operator) direct(d topology.Direct) {
 	m := o.world.member(d.Member)
 	l := m.links[o.Term]
-	if l == nil || l.sent == d.Directive.ID {
+	if l == nil || l.sent != nil && l.sent.ID == d.Directive.ID {
 		return
 	}
 	if len(l.down) >= inFlight {
 		return
 	}
-	l.sent = d.Directive.ID
 	directive := d.Directive
+	l.sent = &directive
 	l.down = append(l.down, order{directive: &directive, at: o.world.Now})
 }
 

@@ -51,6 +51,26 @@ func CheckPlan(o topology.Observation, plan topology.Plan) []string {
 	return wrong
 }
 
+// checkRejoin holds what a former primary is told about the new history to what is committed (I3, I12).
+func checkRejoin(o topology.Observation, direct topology.Direct) []string {
+	var wrong []string
+	d, m, primary := direct.Directive, o.Member(direct.Member), o.Primary()
+	if d.Rejoin == nil {
+		return nil
+	}
+	if d.Epoch != o.Record.Epoch || d.Rejoin.Source != o.Record.Primary || m.Name == o.Record.Primary || m.Report.Served >= d.Epoch {
+		wrong = append(wrong, direct.Member+": I3: it is told of another history than the committed one")
+	}
+	if r := primary.Report; r == nil || r.Role != instance.RolePrimary && r.Role != instance.RoleDrain || r.Epoch != d.Epoch ||
+		r.ServerUUID != d.Rejoin.ServerUUID {
+		wrong = append(wrong, direct.Member+": I3: it is told what a primary holds that is not at work")
+	}
+	if m.Report.State == instance.StateRunning {
+		wrong = append(wrong, direct.Member+": I6: it is told to come back, and has not gone")
+	}
+	return wrong
+}
+
 func checkDirective(o topology.Observation, direct topology.Direct) []string {
 	var wrong []string
 	add := func(format string, args ...any) {
@@ -90,6 +110,7 @@ func checkDirective(o topology.Observation, direct topology.Direct) []string {
 			add("I9: it is told to clone another than the primary of the epoch")
 		}
 	case instance.RoleStandby:
+		wrong = append(wrong, checkRejoin(o, direct)...)
 	default:
 		add("it is told the unknown role %q", d.Role)
 	}

@@ -1,6 +1,8 @@
 package model
 
 import (
+	"slices"
+
 	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 )
@@ -11,7 +13,10 @@ type Volume struct {
 	Kept bool
 	// Term, Promised, Served and Record are the agent's memory.
 	Term, Promised, Served uint64
-	Record                 instance.Record
+	// Recovered is the last served epoch after which mysqld was started or left its office in peace: only before that is
+	// what waits known to be no more than prepared.
+	Recovered uint64
+	Record    instance.Record
 	// Old: from before the present custom resource.
 	Old bool
 
@@ -86,6 +91,36 @@ func (w *World) apply(v *Volume, n int) {
 		v.executed = v.executed.Union(w.txs[id].set)
 	}
 	v.relay = v.relay[min(n, len(v.relay)):]
+}
+
+// tail returns the waiting transactions that a new history, as the directive tells it, does not hold. It returns none if
+// anything else in the binary log is unknown: those are committed, or not this server's own.
+func (w *World) tail(v *Volume, duty *instance.RejoinDuty) []int {
+	holds, err := gtid.Parse(duty.Holds)
+	if err != nil {
+		return nil
+	}
+	unknown := func(id int) bool { return w.txs[id].uuid != duty.ServerUUID && !holds.Contains(w.txs[id].set) }
+	from := slices.IndexFunc(v.binlog, unknown)
+	if from < len(v.committed()) {
+		return nil
+	}
+	for _, id := range v.binlog[from:] {
+		if !unknown(id) || w.txs[id].uuid != v.uuid {
+			return nil
+		}
+	}
+	return v.binlog[from:]
+}
+
+// trim removes the last transactions of the binary log, and the server's name with them.
+func (w *World) trim(v *Volume, tail []int) {
+	for _, id := range tail {
+		delete(v.has, id)
+	}
+	v.binlog = slices.Clone(v.binlog[:len(v.binlog)-len(tail)])
+	v.waiting -= len(tail)
+	v.uuid = w.uuid()
 }
 
 // recover commits what a killed server left waiting.

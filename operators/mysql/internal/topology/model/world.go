@@ -25,6 +25,8 @@ type World struct {
 	Operators []*Operator
 	// Violations are broken promises, in words. The first one matters.
 	Violations []string
+	// Decision is what operators decide by: topology.Decide, unless a test plants a bug.
+	Decision func(topology.Observation) topology.Plan
 	// Watch, if not nil, sees every plan and what it was made from.
 	Watch func(*Operator, topology.Observation, topology.Plan)
 	// Trace, if not nil, receives what happens.
@@ -73,7 +75,7 @@ type tx struct {
 
 // New returns a world with one operator and no pods yet.
 func New(instances int) *World {
-	w := &World{numbers: map[string]int{}, history: newHistory()}
+	w := &World{Decision: topology.Decide, numbers: map[string]int{}, history: newHistory()}
 	w.Store.Instances = instances
 	w.Store.Gone = map[string]bool{}
 	for i := range MaxMembers {
@@ -162,3 +164,6 @@ func (w *World) Acked() int {
 	}
 	return n
 }
+
+// Trimmed returns how many transactions were removed from the binary log of a former primary.
+func (w *World) Trimmed() int { return w.history.trimmed }

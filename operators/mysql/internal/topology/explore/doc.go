@@ -1,0 +1,27 @@
+// Package explore tries every order in which a few things can happen. It drives the world of package model, which carries
+// out the plans of the real topology.Decide, from a named situation, breadth first, and holds every state to the
+// invariants of package topology. What chance meets once in many thousand runs, it meets for certain or not at all.
+//
+// # What is exhaustive about it
+//
+// A situation has an alphabet of moves (model.Move) and an allowance of what comes from outside: writes, faults, leaders,
+// stretches of time, wishes. From each state every move of the alphabet is tried that the allowance has left. A state is
+// known by its fingerprint, so it is gone on from only once, at the least depth at which it can be reached. So a search
+// that ends by itself has tried all that can follow at all; one that ends at its depth has tried every sequence of that
+// many moves. The first violation found is one of the shortest.
+//
+// # What is run together, and why that hides little
+//
+// The alphabet Usual joins steps that nobody can see apart, or hardly:
+//
+//   - A report arrives at once (model.Hear) or after the next decision (model.Post). An operator's memory is read by its
+//     decisions alone, so that to arrive between two of them is to arrive right after the first. What is left out is a
+//     report that is overtaken by two decisions while no other one of the same member is.
+//   - The answer to a heartbeat arrives with it, unless a directive is on its way before it. It does no more than to renew
+//     a lease; one that is not renewed is what silence and deafness are for.
+//   - An agent goes on until it waits for somebody else (model.Act), receiver and applier included. To accept a directive
+//     is a move of its own, to fetch and to acknowledge too, and so is each start of mysqld: it is killed between any two
+//     of them. What is left out is a death between two steps of one agent.
+//
+// The alphabet Fine joins nothing of the last kind; it reaches less far.
+package explore
