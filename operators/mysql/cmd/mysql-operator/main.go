@@ -68,6 +68,8 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	c.manager.ByObject = watched()
+	// A round that waits for an API server that has gone must not keep the next one from another.
+	c.manager.ReconciliationTimeout = roundTimeout
 	rc, err := ctrl.GetConfig()
 	if err != nil {
 		return fmt.Errorf("find the API server: %w", err)
@@ -81,14 +83,14 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("make a client: %w", err)
 	}
 
-	wake, grants := &controller.Wake{}, &act.Grants{}
+	wake, grants := &controller.Wake{}, &act.Grants{Sure: mgr.Term.Sure}
 	agents, err := listen(mgr, clients, c, wake, grants)
 	if err != nil {
 		return err
 	}
 	observer := &observe.Observer{
 		Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Peers: agents.hub, Term: mgr.Term.Term,
-		Outdated: c.manifest.Outdated, Now: time.Now,
+		Inherits: mgr.Term.AfterExpiry, Outdated: c.manifest.Outdated, Now: time.Now,
 	}
 	reconciler := &controller.Reconciler{
 		Observer: observer,
@@ -109,6 +111,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	return mgr.Start(ctx)
 }
+
+// roundTimeout bounds one round of one cluster. On a network with a round trip of half a second the longest takes several.
+const roundTimeout = 15 * time.Second
 
 // eventMemory is how many event states are remembered, a few per cluster.
 const eventMemory = 50_000

@@ -26,7 +26,7 @@ type Sender interface {
 
 // Memory is told of commits.
 type Memory interface {
-	// Committed receives the custom resource as the API server returned it.
+	// Committed receives the custom resource as it was written or read live.
 	Committed(cluster *v1alpha1.MySQLCluster)
 }
 
@@ -104,7 +104,7 @@ func (a *Actor) Act(ctx context.Context, obs *observe.Observation, plan topology
 		return out
 	}
 	if plan.Commit != nil {
-		a.commit(ctx, obs.Cluster, *plan.Commit, &out)
+		a.commit(ctx, obs, *plan.Commit, &out)
 		if out.Committed != nil {
 			a.answer(ctx, obs.Cluster, plan.Done, &out)
 		}
@@ -192,11 +192,14 @@ func (a *Actor) answer(ctx context.Context, cluster *v1alpha1.MySQLCluster, done
 			{"op": "test", "path": "/metadata/annotations/" + escape(annotation), "value": cluster.Annotations[annotation]},
 			{"op": "remove", "path": "/metadata/annotations/" + escape(annotation)},
 		})
+		after := cluster.DeepCopy()
 		if err == nil {
-			err = a.Client.Patch(ctx, cluster.DeepCopy(), client.RawPatch(jsonPatch, patch))
+			err = a.Client.Patch(ctx, after, client.RawPatch(jsonPatch, patch))
 		}
 		switch {
 		case err == nil:
+			// A cache that still shows the request must not have it carried out once more.
+			a.Memory.Committed(after)
 			out.Answered = append(out.Answered, d)
 		case apierrors.IsInvalid(err), apierrors.IsNotFound(err):
 			// Answered already, or another request by now: that one is looked at next time.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/types"
@@ -120,6 +121,23 @@ func TestGrants(t *testing.T) {
 	g := &Grants{}
 	if err := g.Renew(name, topology.Observation{Term: 7}, topology.Plan{State: topology.Starting}); err != nil || granted(g) != nil {
 		t.Errorf("a cluster without a primary was granted a lease (%v)", err)
+	}
+}
+
+// TestNoGrantOutlastsTheLeadership: a lease that could be in force when another replica leads is not granted.
+func TestNoGrantOutlastsTheLeadership(t *testing.T) {
+	name := types.NamespacedName{Namespace: "shop", Name: "my-db"}
+	for sure, want := range map[time.Duration]bool{
+		0: false, topology.SelfFenceAfter - 1: false, topology.SelfFenceAfter: true, 4 * time.Second: true,
+	} {
+		g := &Grants{Sure: func() time.Duration { return sure }}
+		record := instance.Record{Epoch: 3, Primary: "my-db-0", Voters: []string{"my-db-0"}}
+		if err := g.Renew(name, topology.Observation{Term: 7, Record: record}, topology.Plan{State: topology.Healthy}); err != nil {
+			t.Fatal(err)
+		}
+		if got := g.Reply(link.PeerKey{Namespace: "shop", Pod: "my-db-0"}) != nil; got != want {
+			t.Errorf("sure to lead for %s: granted %t, want %t", sure, got, want)
+		}
 	}
 }
 

@@ -29,8 +29,13 @@ const commitTries = 4
 // from, so that of two writers one fails. That object is the observed one, which saves a failover a round trip; if it has
 // changed, or holds an older record than this process has committed, it is read live. If the record is another one by
 // then, the commit is given up.
-func (a *Actor) commit(ctx context.Context, cluster *v1alpha1.MySQLCluster, commit topology.Commit, out *Outcome) {
-	var err error
+func (a *Actor) commit(ctx context.Context, obs *observe.Observation, commit topology.Commit, out *Outcome) {
+	cluster := obs.Cluster
+	err := a.volumesSeen(ctx, obs, commit)
+	if err != nil {
+		out.Failures = append(out.Failures, Failure{What: fmt.Sprintf("commit %s", commit.Kind), Err: err})
+		return
+	}
 	for try := range commitTries {
 		live := cluster
 		if try > 0 || !sameRecord(observe.Record(cluster.Status.Record), commit.From) {
@@ -47,7 +52,7 @@ func (a *Actor) commit(ctx context.Context, cluster *v1alpha1.MySQLCluster, comm
 			WithStatus(ac.MySQLClusterStatus().WithRecord(recordConfiguration(commit.To)))
 		err = a.Client.Status().Apply(ctx, desired, client.FieldOwner(recordOwner), client.ForceOwnership)
 		if err == nil {
-			a.remember(ctx, cluster, desired, commit)
+			a.remember(live, desired, commit)
 			out.Committed = &commit
 			return
 		}
@@ -58,8 +63,9 @@ func (a *Actor) commit(ctx context.Context, cluster *v1alpha1.MySQLCluster, comm
 	out.Failures = append(out.Failures, Failure{What: fmt.Sprintf("commit %s", commit.Kind), Err: err})
 }
 
-// remember tells the observer of the commit. The apply call has left the new resource version in desired.
-func (a *Actor) remember(_ context.Context, cluster *v1alpha1.MySQLCluster, desired *ac.MySQLClusterApplyConfiguration, commit topology.Commit) {
+// remember tells the observer of the commit to what was there before. The apply call has left the new resource version in
+// desired.
+func (a *Actor) remember(cluster *v1alpha1.MySQLCluster, desired *ac.MySQLClusterApplyConfiguration, commit topology.Commit) {
 	after := cluster.DeepCopy()
 	if desired.ResourceVersion != nil {
 		after.ResourceVersion = *desired.ResourceVersion

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -15,6 +16,11 @@ import (
 // Grants are the leases of primaries (I5): what the leading operator answers their heartbeats with. They live in memory
 // alone; a new leader grants anew as soon as it has looked at a cluster.
 type Grants struct {
+	// Sure is how long from now on no other replica of the operator can lead; nil if there is no other. No lease is granted
+	// that could outlast it: so whoever takes over because this leadership ran out need not wait for leases that it knows
+	// nothing of (ADR 0008).
+	Sure func() time.Duration
+
 	mu      sync.RWMutex
 	granted map[types.NamespacedName]json.RawMessage
 }
@@ -49,6 +55,10 @@ func (g *Grants) Forget(name types.NamespacedName) {
 func (g *Grants) Reply(peer link.PeerKey) json.RawMessage {
 	cluster, ok := ClusterOf(peer.Namespace, peer.Pod)
 	if !ok {
+		return nil
+	}
+	if g.Sure != nil && g.Sure() < topology.SelfFenceAfter {
+		// The primary goes on all the same as long as it can prove that it has its quorum.
 		return nil
 	}
 	g.mu.RLock()

@@ -35,7 +35,7 @@ func (a *Actor) Keep(ctx context.Context, cluster *v1alpha1.MySQLCluster) error 
 }
 
 // Retire sends what closes the primary and, once it is closed, lets the cluster go. Volumes go with it only if the
-// deletion policy says so (I9).
+// deletion policy says so (I9), as it stands now: the user may have changed it until the last moment.
 func (a *Actor) Retire(ctx context.Context, obs *observe.Observation, plan topology.Plan, closed bool) error {
 	var out Outcome
 	a.direct(obs, plan, &out)
@@ -45,27 +45,56 @@ func (a *Actor) Retire(ctx context.Context, obs *observe.Observation, plan topol
 	if !closed || !slices.Contains(obs.Cluster.Finalizers, Finalizer) {
 		return nil
 	}
-	if obs.Cluster.Spec.DeletionPolicy == v1alpha1.DeletionDelete {
-		for _, claim := range obs.Claims {
-			if claim.DeletionTimestamp != nil {
-				continue
-			}
-			err := a.Client.Delete(ctx, claim.DeepCopy(), client.Preconditions{UID: &claim.UID})
-			if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-				return fmt.Errorf("delete volume claim %s: %w", claim.Name, err)
-			}
+	live, err := a.live(ctx, obs.Cluster)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return err
+	case live.UID != obs.Cluster.UID || live.DeletionTimestamp == nil || !slices.Contains(live.Finalizers, Finalizer):
+		return nil
+	}
+	if live.Spec.DeletionPolicy == v1alpha1.DeletionDelete {
+		if err := a.giveUpVolumes(ctx, live); err != nil {
+			return err
 		}
 	}
-	i := slices.Index(obs.Cluster.Finalizers, Finalizer)
+	return a.release(ctx, live)
+}
+
+// giveUpVolumes deletes the volume claims of a cluster: all that there are, not only those that the cache shows, because
+// nobody deletes the others later.
+func (a *Actor) giveUpVolumes(ctx context.Context, cluster *v1alpha1.MySQLCluster) error {
+	claims, err := a.claims(ctx, cluster)
+	if err != nil {
+		return err
+	}
+	for i := range claims {
+		claim := &claims[i]
+		if claim.DeletionTimestamp != nil {
+			continue
+		}
+		// A conflict says that another claim has this name by now, which is to go as well: the next attempt sees it.
+		err := a.Client.Delete(ctx, claim, client.Preconditions{UID: &claim.UID})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("delete volume claim %s: %w", claim.Name, err)
+		}
+	}
+	return nil
+}
+
+// release takes the finalizer off.
+func (a *Actor) release(ctx context.Context, cluster *v1alpha1.MySQLCluster) error {
+	i := slices.Index(cluster.Finalizers, Finalizer)
 	path := fmt.Sprintf("/metadata/finalizers/%d", i)
 	patch, err := json.Marshal([]map[string]any{
 		{"op": "test", "path": path, "value": Finalizer}, {"op": "remove", "path": path},
 	})
 	if err == nil {
-		err = a.Client.Patch(ctx, obs.Cluster.DeepCopy(), client.RawPatch(jsonPatch, patch))
+		err = a.Client.Patch(ctx, cluster.DeepCopy(), client.RawPatch(jsonPatch, patch))
 	}
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("remove the finalizer of %s: %w", obs.Cluster.Name, err)
+		return fmt.Errorf("remove the finalizer of %s: %w", cluster.Name, err)
 	}
 	return nil
 }

@@ -26,6 +26,8 @@ type agents struct {
 	mu   sync.Mutex
 	all  map[string]*agent
 	boot int
+	// acknowledged is what was written on a primary that served.
+	acknowledged gtid.Set
 }
 
 // agent is one instance: what is on its volume, and what runs.
@@ -44,6 +46,9 @@ type agent struct {
 	record         instance.Record
 	held           gtid.Set
 	written        int
+	config         map[string]string
+	configured     bool
+	users          []string
 
 	// What runs.
 	boot      int
@@ -59,6 +64,7 @@ type agent struct {
 	sealed                   map[string]instance.Sealed
 	following                string
 	attached, acknowledging  bool
+	restartNeeded            bool
 
 	reported string
 }
@@ -91,6 +97,7 @@ func (a *agent) restart() {
 	a.state, a.role, a.epoch = instance.StateRunning, "", 0
 	a.source, a.serving, a.drained, a.acks = false, false, false, 0
 	a.admitted, a.sealed, a.following, a.attached, a.acknowledging = nil, nil, "", false, false
+	a.configured, a.restartNeeded = false, false
 }
 
 // with changes an agent under the lock.
@@ -117,6 +124,9 @@ func (s *agents) write(pod string) {
 			panic(err)
 		}
 		a.held = a.held.Union(own)
+		if a.serving {
+			s.acknowledged = s.acknowledged.Union(own)
+		}
 	})
 }
 
@@ -174,6 +184,10 @@ func (s *agents) settle() {
 	for range 2 {
 		for _, name := range slices.Sorted(maps.Keys(s.all)) {
 			if a := s.all[name]; a.connected && !a.stubborn && a.directive != nil {
+				a.configure(*a.directive)
+				if a.state != instance.StateRunning {
+					continue
+				}
 				s.obey(a, *a.directive)
 			}
 		}
@@ -200,6 +214,28 @@ func (s *agents) settle() {
 	}
 }
 
+// configure takes the configuration of a directive: an option that needs a restart when mysqld is started, which it may be
+// only by permission, and the others at once.
+func (a *agent) configure(d instance.Directive) {
+	if !a.configured || a.config[needsRestart] == d.Config[needsRestart] || a.state != instance.StateRunning {
+		a.config, a.configured, a.restartNeeded = d.Config, true, false
+		return
+	}
+	if d.Restart {
+		a.restart()
+		a.config, a.configured = d.Config, true
+		return
+	}
+	a.restartNeeded = true
+	dynamic := map[string]string{}
+	maps.Copy(dynamic, d.Config)
+	delete(dynamic, needsRestart)
+	if old, ok := a.config[needsRestart]; ok {
+		dynamic[needsRestart] = old
+	}
+	a.config = dynamic
+}
+
 func (s *agents) obey(a *agent, d instance.Directive) {
 	become := func() { a.role, a.epoch = d.Role, d.Epoch }
 	// A source becomes anything else only drained, or by SIGKILL.
@@ -220,7 +256,10 @@ func (s *agents) obey(a *agent, d instance.Directive) {
 		a.source, a.drained, a.following = true, false, ""
 		become()
 		a.admit(d)
-		a.serving = d.Primary.Serve
+		a.serving, a.users = d.Primary.Serve, nil
+		for _, user := range d.Users {
+			a.users = append(a.users, user.Name)
+		}
 		if a.serving {
 			a.blank, a.served = false, d.Epoch
 		}
@@ -281,7 +320,7 @@ func (a *agent) report() instance.Report {
 		Term: a.term, Promised: a.promised, Served: a.served, Record: a.record, Refused: a.refused,
 		Role: a.role, Epoch: a.epoch, Serving: a.serving, Drained: a.drained,
 		Executed: a.held.String(), Received: a.held.String(), SealingKey: []byte(a.sealingKey()),
-		Volume: instance.Volume{Size: 10 << 30, Free: 9 << 30},
+		Volume: instance.Volume{Size: 10 << 30, Free: 9 << 30}, RestartNeeded: a.restartNeeded,
 	}
 	if a.directive != nil {
 		r.Directive = a.directive.ID

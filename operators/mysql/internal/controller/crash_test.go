@@ -1,215 +1,253 @@
 package controller_test
 
 import (
-	"encoding/json"
-	"errors"
+	"flag"
 	"fmt"
 	"maps"
-	"regexp"
+	"math/rand/v2"
 	"slices"
-	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	policyv1 "k8s.io/api/policy/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
-	"github.com/kapok-operators/kapok/shared/apply"
 	"github.com/kapok-operators/kapok/shared/testkit"
 )
 
-// path is something that happens to a cluster and what is there once the operator is through with it.
-type path struct {
-	// before prepares a cluster, event begins the path, and done says whether it has ended.
-	before func(w *world)
-	event  func(w *world)
-	done   func(w *world) bool
+var (
+	crashAll    = flag.Bool("crash.all", false, "try every crash point, stale view and lost event of every path instead of a sample")
+	crashSample = flag.Int("crash.sample", 3, "how many of them are tried for each path")
+	crashSeed   = flag.Uint64("crash.seed", 1, "which of them are tried")
+)
+
+// fault is what happens to one write of a path.
+type fault struct {
+	mode testkit.Mode
+	// restart: a straggler's operator ends before it lands.
+	restart bool
+	at      int
 }
 
-func paths() map[string]path {
-	return map[string]path{
-		"create": {
-			before: func(*world) {},
-			event:  func(w *world) { w.create(instances(1)) },
-			done:   func(w *world) bool { return w.healthy("db-0")() },
-		},
-		"join": {
-			before: func(w *world) { w.seed(1, nil) },
-			event:  func(w *world) { w.edit(instances(2)) },
-			done:   func(w *world) bool { return w.healthy("db-0")() && len(w.record().Voters) == 2 },
-		},
-		"failover": {
-			before: func(w *world) { w.seed(3, nil); w.agents.write("db-0") },
-			event:  func(w *world) { w.agents.kill("db-0") },
-			done:   func(w *world) bool { return w.record().Epoch == 2 && w.healthy("")() },
-		},
-		"switchover": {
-			before: func(w *world) { w.seed(2, nil) },
-			event:  func(w *world) { w.annotate(v1alpha1.AnnotationSwitchover, "db-1") },
-			done: func(w *world) bool {
-				return w.healthy("db-1")() && w.cluster().Annotations[v1alpha1.AnnotationSwitchover] == ""
-			},
-		},
-		"scale in": {
-			before: func(w *world) { w.seed(2, nil) },
-			event:  func(w *world) { w.edit(instances(1)) },
-			done:   func(w *world) bool { return w.healthy("db-0")() && len(w.podUIDs()) == 1 },
-		},
-		"deletion": {
-			before: func(w *world) {
-				w.seed(2, func(c *v1alpha1.MySQLCluster) { c.Spec.DeletionPolicy = v1alpha1.DeletionDelete })
-			},
-			event: func(w *world) { w.delete() },
-			done:  func(w *world) bool { return w.find() == nil },
-		},
+func (f fault) String() string {
+	if f.restart {
+		return fmt.Sprintf("%s of an ended operator at %d", f.mode, f.at)
 	}
+	return fmt.Sprintf("%s at %d", f.mode, f.at)
 }
 
-func (w *world) delete() {
-	w.t.Helper()
-	if err := api.Delete(w.t.Context(), w.cluster()); err != nil {
-		w.t.Fatalf("delete the cluster: %v", err)
-	}
-}
-
-// TestCrashPoints stops the operator, and in another mode loses the API server's answer, at every single write of every
-// path. Whoever goes on must bring the cluster to the very state that an undisturbed run ends in: the same record, no
-// epoch more, the same objects and the same status.
-func TestCrashPoints(t *testing.T) {
-	for name, p := range paths() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			want := p.undisturbed(t)
-			// A crash before a write leaves what a crash after the one before it leaves, so two modes are all there is.
-			for _, mode := range []testkit.Mode{testkit.AfterWrite, testkit.LostAnswer} {
-				t.Run(mode.String(), func(t *testing.T) {
-					n := 1
-					for p.disturbed(t, mode, n, want) {
-						n++
-					}
-					if n < 3 {
-						t.Errorf("only %d writes: nothing was tested", n-1)
-					}
-				})
+// faults are all that can happen to n writes.
+func faults(n int) []fault {
+	var out []fault
+	for _, mode := range testkit.Modes() {
+		for at := 1; at <= n; at++ {
+			// A crash before a write leaves what a crash after the one before it leaves.
+			if mode == testkit.BeforeWrite && at > 1 {
+				break
 			}
-		})
+			out = append(out, fault{mode: mode, at: at})
+			if mode == testkit.Straggler {
+				out = append(out, fault{mode: mode, at: at, restart: true})
+			}
+		}
+	}
+	return out
+}
+
+// sample returns all points, or some of them by the seed.
+func sample[T any](name string, all []T) []T {
+	k := *crashSample
+	if *crashAll || len(all) <= k {
+		return all
+	}
+	var salt uint64
+	for _, c := range []byte(name) {
+		salt = salt*31 + uint64(c)
+	}
+	r := rand.New(rand.NewPCG(*crashSeed, salt)) //nolint:gosec // A sample, not a secret.
+	out := make([]T, 0, k)
+	for _, i := range r.Perm(len(all))[:k] {
+		out = append(out, all[i])
+	}
+	return out
+}
+
+// tally counts what a sweep has tried.
+type tally struct {
+	mu               sync.Mutex
+	tried, of, wrong int
+}
+
+func (c *tally) add(tried, of int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tried, c.of = c.tried+tried, c.of+of
+}
+
+func (c *tally) failed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wrong++
+}
+
+// sweep tries points of every path, path by path side by side, and logs the counts.
+func sweep[T fmt.Stringer](t *testing.T, all func(undisturbed) []T, try func(t *testing.T, p path, point T, want undisturbed)) {
+	t.Helper()
+	var count tally
+	began := time.Now()
+	t.Run("paths", func(t *testing.T) {
+		known := paths()
+		for _, name := range slices.Sorted(maps.Keys(known)) {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				p := known[name]
+				want := undisturbedOnce(t, name, p)
+				points := all(want)
+				if len(points) == 0 {
+					t.Fatal("nothing to try")
+				}
+				tried := sample(t.Name(), points)
+				count.add(len(tried), len(points))
+				for _, point := range tried {
+					if !t.Run(point.String(), func(t *testing.T) { try(t, p, point, want) }) {
+						count.failed()
+					}
+				}
+			})
+		}
+	})
+	t.Logf("%d of %d points of %d paths tried (seed %d) in %s, %d divergences", count.tried, count.of, len(paths()), *crashSeed, time.Since(began).Round(time.Second), count.wrong)
+	if count.tried == 0 {
+		t.Error("nothing was tried")
 	}
 }
 
-// disturbed runs the path with a crash at the n-th write. It says whether there was such a write.
-func (p path) disturbed(t *testing.T, mode testkit.Mode, n int, want string) bool {
+// TestCrashPoints lets something happen to every write of every path: the operator ends, the API server's answer is lost,
+// fails or is late, or the write itself is. Whoever goes on must bring the cluster to the very state that an undisturbed
+// run ends in, and do nothing on the way that cannot be undone but what that run does.
+func TestCrashPoints(t *testing.T) {
+	sweep(t, func(want undisturbed) []fault { return faults(want.writes) },
+		func(t *testing.T, p path, f fault, want undisturbed) {
+			w := p.prepare(t)
+			point := testkit.NewCrashPoint(api, f.mode, f.at)
+			point.Meanwhile = w.others
+			w.restart(point)
+			p.event(w)
+			w.through(p, f, point)
+			want.compare(w)
+		})
+}
+
+// undisturbed is how a path goes when nothing happens to it.
+type undisturbed struct {
+	end            string
+	deeds          []string
+	writes, rounds int
+	// events is how many events wake an operator that looks only then.
+	events int
+}
+
+func (u undisturbed) compare(w *world) {
+	w.t.Helper()
+	if diff := cmp.Diff(u.end, w.snapshot()); diff != "" {
+		w.t.Errorf("another end than an undisturbed run (-want +got):\n%s", diff)
+	}
+	for _, deed := range w.safety.done() {
+		if !slices.Contains(u.deeds, deed) {
+			w.t.Errorf("this cannot be undone, and an undisturbed run does not do it: %s\nit does:\n%q\nthis one did:\n%q", deed, u.deeds, w.safety.done())
+		}
+	}
+}
+
+// prepare makes a world in which the path can begin.
+func (p path) prepare(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
-	w.thrifty = true
+	w.cached = true
 	w.restart(api)
-	p.before(w)
-	w.committedFirst()
-	point := testkit.NewCrashPoint(api, mode, n)
-	w.restart(point)
-	p.event(w)
-	w.through(p, point)
-	if diff := cmp.Diff(want, w.snapshot()); diff != "" {
-		t.Fatalf("after a crash at write %d, another end than an undisturbed run (-want +got):\n%s", n, diff)
+	if p.before != nil {
+		p.before(w)
 	}
-	return point.Reached()
+	w.besides = p.besides
+	w.watched()
+	return w
 }
 
-// through runs rounds until the path has ended and nothing is left to write. When the operator's process has crashed,
-// another one goes on.
-func (w *world) through(p path, point *testkit.CrashPoint) {
+// references are the undisturbed runs, by the name of the path: the sweeps compare with the same one.
+var references sync.Map
+
+func undisturbedOnce(t *testing.T, name string, p path) undisturbed {
+	t.Helper()
+	if known, ok := references.Load(name); ok {
+		if u, ok := known.(undisturbed); ok {
+			return u
+		}
+	}
+	u := p.undisturbed(t)
+	references.Store(name, u)
+	return u
+}
+
+func (p path) undisturbed(t *testing.T) undisturbed {
+	t.Helper()
+	w := p.prepare(t)
+	w.restart(api)
+	p.event(w)
+	n := w.through(p, fault{}, w.writes)
+	out := undisturbed{end: w.snapshot(), deeds: w.safety.done(), writes: w.writes.Writes(), rounds: n}
+	w = p.prepare(t)
+	events := testkit.NewEvents(testkit.DropEvents, 0, 1, testkit.WatchKey)
+	w.woken(p, events)
+	out.compare(w)
+	out.events = events.Seen()
+	return out
+}
+
+// landing is after how many rounds a straggler lands.
+const landing = 3
+
+// through runs rounds until the path has ended and nothing is left to write, and returns how many it took. When the
+// operator's process has ended, another one goes on.
+func (w *world) through(p path, f fault, point *testkit.CrashPoint) int {
 	w.t.Helper()
-	restarted := false
-	for range rounds {
+	since, restarted := 0, false
+	for n := range rounds {
 		before := w.writes.Writes()
 		err := w.round()
 		if err != nil && !point.Reached() {
 			w.t.Fatalf("a round failed before the crash: %v", err)
 		}
-		if !restarted && point.Reached() && errors.Is(point.Get(w.t.Context(), w.name, &v1alpha1.MySQLCluster{}), testkit.ErrCrashed) {
+		if point.Reached() {
+			since++
+			if f.restart {
+				point.Crash()
+			}
+		}
+		if !restarted && point.Crashed() {
 			restarted = true
 			w.restart(api)
 			continue
 		}
-		if err == nil && w.writes.Writes() == before && p.done(w) {
-			return
+		landed := false
+		if since > landing {
+			// What becomes of it is up to the API server.
+			landed, _ = point.Land(w.t.Context())
+			w.safety.afterCommit()
+		}
+		waits := f.mode == testkit.Straggler && point.Reached() && since <= landing
+		if err == nil && !waits && !landed && w.writes.Writes() == before && p.done(w) {
+			return n + 1
 		}
 	}
 	w.t.Fatalf("not there after %d rounds: %s", rounds, w.snapshot())
+	return 0
 }
 
-func (p path) undisturbed(t *testing.T) string {
-	t.Helper()
-	w := newWorld(t)
-	w.thrifty = true
-	w.restart(api)
-	p.before(w)
-	w.restart(api)
-	p.event(w)
-	w.through(p, w.writes)
-	return w.snapshot()
-}
-
-// snapshot writes everything in the namespace that tells one end from another.
-func (w *world) snapshot() string {
-	w.t.Helper()
-	var out strings.Builder
-	for _, list := range []client.ObjectList{
-		&v1alpha1.MySQLClusterList{}, &appsv1.StatefulSetList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{},
-		&corev1.ServiceAccountList{}, &policyv1.PodDisruptionBudgetList{}, &discoveryv1.EndpointSliceList{},
-		&corev1.PodList{}, &corev1.PersistentVolumeClaimList{},
-	} {
-		if err := api.List(w.t.Context(), list, client.InNamespace(w.name.Namespace)); err != nil {
-			w.t.Fatal(err)
-		}
-		err := meta.EachListItem(list, func(obj runtime.Object) error {
-			tree, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
-			if err != nil {
-				return err
-			}
-			raw, err := json.MarshalIndent(map[string]any{fmt.Sprintf("%T", obj): plain(tree)}, "", " ")
-			out.Write(append(raw, '\n'))
-			return err
-		})
-		if err != nil {
-			w.t.Fatal(err)
-		}
+// others is what everybody but the operator does while a write is slow.
+func (w *world) others() {
+	w.kubelet()
+	w.agents.settle()
+	if w.find() != nil {
+		w.annotate(touched, w.clock.String())
 	}
-	// Whose word came last is no part of the state.
-	return term.ReplaceAllString(strings.ReplaceAll(out.String(), w.name.Namespace, "namespace"), `"term": 0`)
-}
-
-var term = regexp.MustCompile(`"term": \d+`)
-
-// plain drops what no two runs have in common.
-func plain(tree map[string]any) map[string]any {
-	drop := []string{
-		"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "deletionTimestamp", "deletionGracePeriodSeconds",
-		"lastTransitionTime", "observedGeneration", "clusterIP", "clusterIPs", "startTime", apply.AnnotationApplied,
-	}
-	for _, key := range slices.Collect(maps.Keys(tree)) {
-		if slices.Contains(drop, key) {
-			if key == "deletionTimestamp" {
-				tree["deleted"] = true
-			}
-			delete(tree, key)
-			continue
-		}
-		switch value := tree[key].(type) {
-		case map[string]any:
-			plain(value)
-		case []any:
-			for _, element := range value {
-				if m, ok := element.(map[string]any); ok {
-					plain(m)
-				}
-			}
-		}
-	}
-	return tree
 }

@@ -3,7 +3,6 @@ package controller_test
 import (
 	"context"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -44,9 +43,14 @@ type world struct {
 	agents *agents
 	clock  time.Time
 	term   uint64
-	// thrifty operators read what surrounds the instances again only after a write of their own. Tests that run many
-	// clusters and never touch these objects themselves are several times faster with it.
-	thrifty bool
+	// cached operators read from a cache that moves once a round, instead of live.
+	cached bool
+	// frozen, if set, says which of the given kinds the cache still follows.
+	frozen func([]client.ObjectList) []client.ObjectList
+	// safety, if set, watches over what must never be done.
+	safety *safety
+	// besides, if set, is what others do in every round.
+	besides func(*world)
 	*operator
 }
 
@@ -55,6 +59,9 @@ type operator struct {
 	*controller.Reconciler
 	writes *testkit.CrashPoint
 	events *recorder
+	cache  *testkit.Cache
+	// synced is how many writes the cache has seen.
+	synced int
 }
 
 var installation = manifest.Config{
@@ -89,15 +96,21 @@ func (w *world) restart(c client.WithWatch) {
 }
 
 func newOperator(w *world, c *testkit.CrashPoint) *operator {
-	cached, events, term := cachedView(c), &recorder{}, w.term
-	if w.thrifty {
-		cached = remembering(cached, c.Writes)
+	o := &operator{writes: c, events: &recorder{}, synced: -1}
+	front, term := client.WithWatch(c), w.term
+	if w.safety != nil {
+		front = w.safety.client(c)
+	}
+	cached := cachedView(front)
+	if w.cached {
+		o.cache = w.newCache(front)
+		cached = o.cache
 	}
 	observer := &observe.Observer{
 		Cached: cached, Live: c, Peers: w.agents, Outdated: installation.Outdated,
 		Term: func() (uint64, bool) { return term, true }, Now: func() time.Time { return w.clock },
 	}
-	return &operator{writes: c, events: events, Reconciler: &controller.Reconciler{
+	o.Reconciler = &controller.Reconciler{
 		Observer: observer,
 		Actor: &act.Actor{
 			Client: cached, Live: c, Agents: w.agents, Memory: observer,
@@ -106,9 +119,10 @@ func newOperator(w *world, c *testkit.CrashPoint) *operator {
 				Applier: &apply.Applier{Client: cached, FieldOwner: "mysql-operator"},
 			},
 		},
-		Reporter: &report.Reporter{Client: cached, Events: event.NewEmitter(events, 1000), Now: func() time.Time { return w.clock }},
+		Reporter: &report.Reporter{Client: cached, Events: event.NewEmitter(o.events, 1000), Now: func() time.Time { return w.clock }},
 		Grants:   &act.Grants{},
-	}}
+	}
+	return o
 }
 
 // cachedView shows what the operator's cache holds: of everything but MySQLClusters, only what carries a cluster's label.
@@ -122,40 +136,6 @@ func cachedView(c client.WithWatch) client.WithWatch {
 				return apierrors.NewNotFound(schema.GroupResource{Resource: fmt.Sprintf("%T", obj)}, key.Name)
 			}
 			return nil
-		},
-	})
-}
-
-// remembering answers a repeated read of an object that only the operator writes from memory, until the number of its
-// writes has changed.
-func remembering(c client.WithWatch, writes func() int) client.WithWatch {
-	type answer struct {
-		obj runtime.Object
-		err error
-	}
-	memory, at := map[string]answer{}, -1
-	return interceptor.NewClient(c, interceptor.Funcs{
-		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
-			if _, cluster := obj.(*v1alpha1.MySQLCluster); cluster {
-				return c.Get(ctx, key, obj, opts...)
-			}
-			if n := writes(); n != at {
-				memory, at = map[string]answer{}, n
-			}
-			name := fmt.Sprintf("%T %s", obj, key)
-			known, ok := memory[name]
-			if !ok {
-				known.err = c.Get(ctx, key, obj, opts...)
-				if known.err != nil && !apierrors.IsNotFound(known.err) {
-					return known.err
-				}
-				known.obj = obj.DeepCopyObject()
-				memory[name] = known
-			}
-			if known.err == nil {
-				reflect.ValueOf(obj).Elem().Set(reflect.ValueOf(known.obj.DeepCopyObject()).Elem())
-			}
-			return known.err
 		},
 	})
 }
@@ -258,11 +238,23 @@ func (w *world) reconcile() (ctrl.Result, error) {
 // round runs the loop and lets everybody around it do their part.
 func (w *world) round() error {
 	w.t.Helper()
-	_, err := w.reconcile()
+	err := w.sync()
+	if err == nil {
+		_, err = w.reconcile()
+	}
+	w.surroundings()
+	return err
+}
+
+// surroundings lets everybody but the operator do their part.
+func (w *world) surroundings() {
+	w.t.Helper()
 	w.kubelet()
 	w.agents.settle()
+	if w.besides != nil {
+		w.besides(w)
+	}
 	w.clock = w.clock.Add(step)
-	return err
 }
 
 // rounds bounds every wait.

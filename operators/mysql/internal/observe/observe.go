@@ -35,7 +35,7 @@ var ErrNotLeading = errors.New("this replica does not lead")
 
 // Observation is what was seen of one cluster.
 type Observation struct {
-	// Cluster is the custom resource. It is a copy.
+	// Cluster is the newest state of the custom resource that is known. It is a copy.
 	Cluster *v1alpha1.MySQLCluster
 	// Topology is the part that decisions about roles rest on.
 	Topology topology.Observation
@@ -58,6 +58,9 @@ type Observer struct {
 	Peers Peers
 	// Term is the leadership term; false while this replica does not lead.
 	Term func() (uint64, bool)
+	// Inherits says that the leader before this one let its leadership run out, so that no lease of its granting is in
+	// force any more and what this replica heard while it stood by counts. Nil: it does not.
+	Inherits func() bool
 	// Outdated says whether a pod was made from another template than the cluster has now.
 	Outdated func(*v1alpha1.MySQLCluster, *corev1.Pod) bool
 	// Now is the clock.
@@ -69,8 +72,8 @@ type Observer struct {
 
 // memory is what outlives one look at a cluster.
 type memory struct {
-	record  instance.Record
-	seen    resourceVersion
+	// cluster is the newest state of the custom resource that was read or written.
+	cluster *v1alpha1.MySQLCluster
 	members map[string]*memberMemory
 	marker  topology.Marker
 }
@@ -81,7 +84,7 @@ type memberMemory struct {
 	unfitSince  time.Time
 }
 
-// Observe looks at one cluster. The cluster is what the cache holds; it returns nil if there is none.
+// Observe looks at one cluster; it returns nil if there is none.
 func (o *Observer) Observe(ctx context.Context, name types.NamespacedName) (*Observation, error) {
 	cluster, err := o.cluster(ctx, name)
 	if err != nil || cluster == nil {
@@ -91,12 +94,13 @@ func (o *Observer) Observe(ctx context.Context, name types.NamespacedName) (*Obs
 	if !leading {
 		return nil, ErrNotLeading
 	}
+	cluster = o.newest(name, cluster)
 	out := &Observation{
 		Cluster: cluster, Pods: map[string]*corev1.Pod{}, Claims: map[string]*corev1.PersistentVolumeClaim{},
 		Slices: map[string]bool{}, PodProblems: map[string]PodProblem{}, Unreadable: map[string]string{},
 	}
 	out.Topology = topology.Observation{
-		Now: o.Now(), Term: term, Spec: spec(cluster), Record: o.record(name, cluster), Request: request(cluster),
+		Now: o.Now(), Term: term, Spec: spec(cluster), Record: Record(cluster.Status.Record), Request: request(cluster),
 	}
 	if err := o.objects(ctx, cluster, out); err != nil {
 		return nil, err
@@ -119,7 +123,7 @@ func (o *Observer) cluster(ctx context.Context, name types.NamespacedName) (*v1a
 	case err != nil:
 		return nil, fmt.Errorf("read MySQLCluster %s: %w", name, err)
 	}
-	return cluster.DeepCopy(), nil
+	return &cluster, nil
 }
 
 func (o *Observer) objects(ctx context.Context, cluster *v1alpha1.MySQLCluster, out *Observation) error {
@@ -174,7 +178,7 @@ func (o *Observer) members(name types.NamespacedName, out *Observation) {
 	if out.Topology.Record.Epoch == 0 {
 		// A volume from before the cluster may hold the only copy of something, wanted or not (I9).
 		for instanceName, claim := range out.Claims {
-			if isOld(claim, out.Cluster) {
+			if IsOld(claim, out.Cluster) {
 				reach(instanceName)
 			}
 		}
@@ -192,7 +196,7 @@ func (o *Observer) members(name types.NamespacedName, out *Observation) {
 func (o *Observer) member(cluster types.NamespacedName, out *Observation, ordinal int) topology.Member {
 	m := topology.Member{Name: manifest.InstanceName(cluster.Name, ordinal), Ordinal: ordinal}
 	if claim := out.Claims[m.Name]; claim != nil {
-		m.OldVolume = isOld(claim, out.Cluster)
+		m.OldVolume = IsOld(claim, out.Cluster)
 	}
 	pod := out.Pods[m.Name]
 	if pod != nil {
@@ -228,8 +232,8 @@ func (o *Observer) member(cluster types.NamespacedName, out *Observation, ordina
 	return m
 }
 
-// isOld says whether a volume claim is from before the cluster.
-func isOld(claim *corev1.PersistentVolumeClaim, cluster *v1alpha1.MySQLCluster) bool {
+// IsOld says whether a volume claim is from before the cluster.
+func IsOld(claim *corev1.PersistentVolumeClaim, cluster *v1alpha1.MySQLCluster) bool {
 	return claim.CreationTimestamp.Before(&cluster.CreationTimestamp)
 }
 
@@ -254,8 +258,9 @@ func (o *Observer) remember(name types.NamespacedName, out *Observation) {
 		}
 		if m.Report == nil {
 			m.Silence = now.Sub(known.firstLooked)
-		} else if !m.Connected {
-			// Nobody is condemned for silence from before this operator began to listen.
+		} else if !m.Connected && (o.Inherits == nil || !o.Inherits()) {
+			// Nobody is condemned for silence from before this operator began to lead: the leader before may have heard it
+			// and granted it a lease.
 			m.Silence = min(m.Silence, now.Sub(known.firstLooked))
 		}
 		switch {
@@ -276,28 +281,30 @@ func (o *Observer) knows(name types.NamespacedName) bool {
 	return o.memory[name] != nil
 }
 
-// record returns the newer of what the cache holds and what this process has committed.
-func (o *Observer) record(name types.NamespacedName, cluster *v1alpha1.MySQLCluster) instance.Record {
+// newest returns the newer of what was read and what this process has read or written before. A cache may show less: it
+// lags behind this process's own commits, and after a start, behind an API server that lags, behind what was read live. An
+// old specification would undo what a newer one has asked for.
+func (o *Observer) newest(name types.NamespacedName, cluster *v1alpha1.MySQLCluster) *v1alpha1.MySQLCluster {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.memory == nil {
 		o.memory = map[types.NamespacedName]*memory{}
 	}
-	seen := parseVersion(cluster.UID, cluster.ResourceVersion)
 	mem := o.memory[name]
-	if mem == nil || mem.seen.uid != seen.uid {
-		mem = &memory{}
+	switch {
+	case mem == nil, mem.cluster.UID != cluster.UID && !newer(mem.cluster, cluster):
+		mem = &memory{cluster: cluster.DeepCopy()}
 		o.memory[name] = mem
+	case !newer(mem.cluster, cluster):
+		mem.cluster = cluster.DeepCopy()
 	}
-	if !mem.seen.newerThan(seen) {
-		mem.record, mem.seen = Record(cluster.Status.Record), seen
-	}
-	return mem.record
+	return mem.cluster.DeepCopy()
 }
 
-// Committed tells the observer of a record that this process has just written, so that a lagging cache does not hide it.
+// Committed tells the observer of a state of the custom resource that this process has just written or read live, so that a
+// lagging cache does not hide it.
 func (o *Observer) Committed(cluster *v1alpha1.MySQLCluster) {
-	o.record(client.ObjectKeyFromObject(cluster), cluster)
+	o.newest(client.ObjectKeyFromObject(cluster), cluster)
 }
 
 // Forget drops what is remembered of a cluster that is gone.
@@ -307,23 +314,18 @@ func (o *Observer) Forget(name types.NamespacedName) {
 	delete(o.memory, name)
 }
 
-// resourceVersion orders two states of one object. The API server promises that versions of one resource are decimal
-// numbers that grow (KEP-5504).
-type resourceVersion struct {
-	uid    types.UID
-	number uint64
-}
+// newer says whether the first of two states is the newer one. The API server promises that versions of one resource are
+// decimal numbers that grow (KEP-5504), whichever objects they are of.
+func newer(a, b *v1alpha1.MySQLCluster) bool { return version(a) > version(b) }
 
-func parseVersion(uid types.UID, version string) resourceVersion {
-	// A version that is no number counts as oldest: the other one is used.
-	number, err := strconv.ParseUint(version, 10, 64)
+// version is a resource version as a number. One that is no number counts as oldest: the other one is used.
+func version(cluster *v1alpha1.MySQLCluster) uint64 {
+	number, err := strconv.ParseUint(cluster.ResourceVersion, 10, 64)
 	if err != nil {
-		number = 0
+		return 0
 	}
-	return resourceVersion{uid, number}
+	return number
 }
-
-func (v resourceVersion) newerThan(w resourceVersion) bool { return v.number > w.number }
 
 // ordinal returns the number of an instance of the cluster.
 func ordinal(cluster, name string) (int, bool) {

@@ -132,15 +132,37 @@ func TestTheFirstLookIsLive(t *testing.T) {
 	}
 }
 
+// TestAnOldSpecificationIsNotBelieved: an operator that starts again has read the newest specification live; a cache that
+// then shows an older one, because its API server lags, must not undo what the newer one has asked for.
+func TestAnOldSpecificationIsNotBelieved(t *testing.T) {
+	w := newWorld()
+	w.live.cluster.ResourceVersion, w.live.cluster.Spec.Instances = "200", 5
+	w.look(t)
+	if w.cached.cluster.Spec.Instances = 3; w.look(t).Topology.Spec.Instances != 5 || w.look(t).Cluster.Spec.Instances != 5 {
+		t.Error("behind a lagging cache the cluster is to be made smaller")
+	}
+	w.cached.cluster.ResourceVersion = "201"
+	if got := w.look(t).Topology.Spec.Instances; got != 3 {
+		t.Errorf("a newer specification is not believed: %d instances", got)
+	}
+}
+
 func TestAnotherClusterOfTheNameIsNotTheOldOne(t *testing.T) {
 	w := newWorld()
 	w.live.cluster.ResourceVersion = "900"
 	w.look(t)
 	again := w.cached.cluster.DeepCopy()
-	again.UID, again.ResourceVersion, again.Status.Record = "two", "800", nil
+	again.UID, again.ResourceVersion, again.Status.Record = "two", "1000", nil
 	w.cached.cluster = again
-	if got := w.look(t).Topology.Record; got.Epoch != 0 {
-		t.Errorf("a new cluster has the record of the one before: %+v", got)
+	if got := w.look(t); got.Topology.Record.Epoch != 0 || got.Cluster.UID != "two" {
+		t.Errorf("a new cluster has the record of the one before: %+v", got.Topology.Record)
+	}
+	// A cache that lags shows the old one again, which is no more.
+	before := w.live.cluster.DeepCopy()
+	before.ResourceVersion = "950"
+	w.cached.cluster = before
+	if got := w.look(t); got.Topology.Record.Epoch != 0 || got.Cluster.UID != "two" {
+		t.Errorf("the cluster before is taken for the new one: %s, %+v", got.Cluster.UID, got.Topology.Record)
 	}
 	w.Forget(name)
 	w.look(t)
@@ -266,6 +288,29 @@ func TestSilenceCountsFromTheFirstLook(t *testing.T) {
 	w.peers["db-0"] = lost
 	if got := w.look(t).Topology.Member("db-0").Silence; got != time.Second {
 		t.Errorf("silent for %s since the last heartbeat", got)
+	}
+}
+
+// TestSilenceIsInheritedFromALeaderThatRanOut: what the leader before granted has ended with its leadership, so that what
+// this replica heard as a standby counts.
+func TestSilenceIsInheritedFromALeaderThatRanOut(t *testing.T) {
+	w := newWorld()
+	inherits := false
+	w.Inherits = func() bool { return inherits }
+	w.pod("db-0", instance.Report{State: instance.StateRunning})
+	lost := w.peers["db-0"]
+	lost.Connected, lost.HeartbeatAt = false, start.Add(-5*time.Second)
+	w.peers["db-0"] = lost
+	if got := w.look(t).Topology.Member("db-0").Silence; got != 0 {
+		t.Errorf("after a leadership that was released, silent for %s at the first look", got)
+	}
+	inherits = true
+	obs := w.look(t)
+	if got := obs.Topology.Member("db-0").Silence; got != 5*time.Second {
+		t.Errorf("after a leadership that ran out, silent for %s, not for 5s", got)
+	}
+	if got := obs.Topology.Member("db-1").Silence; got != 0 {
+		t.Errorf("one that was never heard at all has been silent for %s at the first look", got)
 	}
 }
 
