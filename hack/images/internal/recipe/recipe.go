@@ -81,6 +81,14 @@ func Images() []Image {
 			User: "999:999", Command: []string{"mysqld"}, Env: []string{path},
 		},
 		{
+			// For tests alone: a mysqld whose clock can be set without touching the machine's, by writing an offset such as
+			// +3600 into a file. Programs that are linked statically, such as the agent, keep the true time.
+			Name: "mysql-clock", Tag: "kapok.local/mysql-clock:9.7", Layers: []Layer{base(), mysql(), clock()},
+			User: "999:999", Command: []string{"mysqld"},
+			Env: []string{path, "LD_PRELOAD=/usr/$LIB/faketime/libfaketimeMT.so.1", "FAKETIME_TIMESTAMP_FILE=/var/lib/mysql/clock",
+				"FAKETIME_CACHE_DURATION=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1"},
+		},
+		{
 			Name: "mysqld-exporter", Tag: "kapok.local/mysqld-exporter:0.19", Layers: []Layer{base(), exporter()},
 			User: "65534:65534", Entrypoint: []string{"/usr/bin/prometheus-mysqld-exporter"}, Env: []string{path},
 		},
@@ -172,6 +180,11 @@ func mysql() Layer {
 			{Path: "etc/group", Mode: 0o644, Content: groupBase + "mysql:x:999:\n"},
 		},
 	}
+}
+
+// clock is the library that shows a program another time.
+func clock() Layer {
+	return Layer{Name: "clock", Suite: suite, Packages: []string{"libfaketime"}, Filter: trimmed()}
 }
 
 // languages lists the message catalogues that are dropped: all but English.
