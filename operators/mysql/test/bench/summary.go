@@ -6,7 +6,7 @@ import (
 	"math"
 	"time"
 
-	"github.com/kapok-operators/kapok/operators/mysql/test/history"
+	"github.com/kapok-operators/kapok/shared/testkit/history"
 )
 
 // summary is the distribution of a phase's write gaps.

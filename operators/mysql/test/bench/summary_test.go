@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/kapok-operators/kapok/operators/mysql/test/history"
+	"github.com/kapok-operators/kapok/shared/testkit/history"
 )
 
 func TestSummarize(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	mysqlv1 "github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
-	"github.com/kapok-operators/kapok/operators/mysql/test/history"
 	"github.com/kapok-operators/kapok/operators/mysql/test/lab"
+	"github.com/kapok-operators/kapok/shared/testkit/history"
 )
 
 const (

@@ -19,6 +19,11 @@ type NodeFaults interface {
 	// Cut takes the node off the network; Heal puts it back, and does no harm to a node that is on it.
 	Cut(ctx context.Context, node string) error
 	Heal(ctx context.Context, node string) error
+	// Freeze lets every process of the node stand still; Thaw lets them go on.
+	Freeze(ctx context.Context, node string) error
+	Thaw(ctx context.Context, node string) error
+	// Exec runs a command in the node as its root and returns what it printed.
+	Exec(ctx context.Context, node string, command ...string) (string, error)
 }
 
 // enoughNodes is how many nodes it takes to lose one and be watched by a client on another.
@@ -41,6 +46,14 @@ func (l *Lab) Faults(ctx context.Context) (NodeFaults, error) {
 		return nil, fmt.Errorf("%w: there are %d of them, and it takes %d", ErrNoNodeFaults, len(nodes), enoughNodes)
 	}
 	return l.faults, nil
+}
+
+// Abilities is what does faults to the cluster: a provider of clusters, or what stands in for it. Ask it by a type assertion what it can do.
+func (l *Lab) Abilities() any {
+	if l.faults != nil {
+		return l.faults
+	}
+	return l.provider
 }
 
 // usableNodes returns the names of the nodes on which ordinary pods can run now.

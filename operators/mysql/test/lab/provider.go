@@ -28,7 +28,7 @@ func (l *Lab) bringUp(ctx context.Context) (*rest.Config, error) {
 		l.faults = dockerNodes{}
 	default:
 		_, err = chosen.Create(ctx)
-		if faults, ok := chosen.(provider.NodeFaults); ok {
+		if faults, ok := chosen.(NodeFaults); ok {
 			l.faults = faults
 		}
 	}
@@ -64,9 +64,28 @@ func (dockerNodes) Heal(ctx context.Context, node string) error {
 iptables -D OUTPUT ! -o lo -j DROP 2>/dev/null; true`)
 }
 
+// Freeze implements NodeFaults.
+func (dockerNodes) Freeze(ctx context.Context, node string) error { return docker(ctx, "pause", node) }
+
+// Thaw implements NodeFaults.
+func (dockerNodes) Thaw(ctx context.Context, node string) error {
+	return docker(ctx, "unpause", node)
+}
+
+// Exec implements NodeFaults.
+func (dockerNodes) Exec(ctx context.Context, node string, command ...string) (string, error) {
+	return dockerOutput(ctx, append([]string{"exec", node}, command...)...)
+}
+
 func docker(ctx context.Context, args ...string) error {
-	if out, err := exec.CommandContext(ctx, "docker", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("docker %s %s: %w: %s", args[0], args[1], err, strings.TrimSpace(string(out)))
+	_, err := dockerOutput(ctx, args...)
+	return err
+}
+
+func dockerOutput(ctx context.Context, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, "docker", args...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("docker %s %s: %w: %s", args[0], args[1], err, strings.TrimSpace(string(out)))
 	}
-	return nil
+	return string(out), nil
 }

@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/kapok-operators/kapok/operators/mysql/test/history"
+	"github.com/kapok-operators/kapok/shared/testkit/history"
 )
 
 // controlAddress is where a run is controlled from inside its own pod only.

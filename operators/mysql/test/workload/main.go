@@ -9,6 +9,8 @@
 //	mysql-workload ctl stop              ends the writing
 //	mysql-workload ctl verify            compares the table with the history and prints the verdict
 //	mysql-workload query --sql=...       runs one statement and prints its rows as JSON
+//	mysql-workload record --pod=1 ...    records clients that write and read through the Services, chapter by chapter
+//	mysql-workload ctl chapter?name=c1   begins a chapter of a recording; end, history?chapter=c1, final?chapter=c1
 //
 // Standard output of `run` is one JSON object a line: progress every second, every write gap over 100 ms, every event.
 package main
@@ -39,14 +41,17 @@ func main() {
 // dispatch runs the subcommand.
 func dispatch(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("say what to do: run, ctl or query")
+		return errors.New("say what to do: run, record, ctl or query")
 	}
 	switch args[0] {
 	case "run":
 		return runCommand(ctx, args[1:], out)
+	case "record":
+		return recordCommand(ctx, args[1:], out)
 	case "ctl":
 		if len(args) != 2 {
-			return errors.New("ctl takes one argument: mark?name=NAME, close, current, report, stop or verify")
+			return errors.New("ctl takes one argument: mark?name=NAME, close, current, report, stop or verify; " +
+				"of a recording: prepare, chapter?name=NAME, end, report, acknowledged?after=T&within=T, history?chapter=NAME or final?chapter=NAME")
 		}
 		return control(ctx, args[1], out)
 	case "query":
@@ -108,6 +113,41 @@ func runCommand(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	return newRun(p, server, out).serve(ctx)
+}
+
+func recordCommand(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("record", flag.ContinueOnError)
+	var s settings
+	s.bind(flags)
+	var p recordPlan
+	replicas := flags.String("replicas", "", "host:port of the read-only Service (required)")
+	flags.StringVar(&p.folder, "folder", "", "folder that the recording is kept in (required)")
+	flags.IntVar(&p.pod, "pod", 1, "number of this process among those of the recording")
+	flags.DurationVar(&p.interval, "interval", 50*time.Millisecond, "pause of a client between two operations")
+	flags.DurationVar(&p.timeout, "timeout", 3*time.Second, "how long to wait for an answer before the outcome is unknown")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *replicas == "" {
+		return errors.New("--replicas is required")
+	}
+	if err := p.check(); err != nil {
+		return err
+	}
+	primary, err := s.endpoint(ctx)
+	if err != nil {
+		return err
+	}
+	primary.dial = recordDialTimeout
+	readers := primary
+	if readers.address, err = resolve(ctx, *replicas, time.Minute); err != nil {
+		return err
+	}
+	r, err := openRecording(p, primary, readers, out)
+	if err != nil {
+		return err
+	}
+	return r.serve(ctx)
 }
 
 func queryCommand(ctx context.Context, args []string, out io.Writer) error {

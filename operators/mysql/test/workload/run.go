@@ -16,7 +16,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kapok-operators/kapok/operators/mysql/test/history"
+	"github.com/kapok-operators/kapok/shared/testkit/history"
 )
 
 const (

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -14,7 +15,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
-	"github.com/kapok-operators/kapok/operators/mysql/test/history"
+	"github.com/kapok-operators/kapok/shared/testkit/history"
 )
 
 // dialTimeout bounds one attempt to connect. It is short because a lost SYN is sent again only after a second: a fresh
@@ -24,6 +25,8 @@ const dialTimeout = 300 * time.Millisecond
 // endpoint is a server and how to log in there.
 type endpoint struct {
 	address, user, password, database, tls string
+	// dial bounds one attempt to connect; dialTimeout if zero.
+	dial time.Duration
 }
 
 // resolve looks the host up once: a Service's address does not change, and a lost name server must not be mistaken for
@@ -50,7 +53,7 @@ func resolve(ctx context.Context, address string, timeout time.Duration) (string
 func (e endpoint) config(timeout time.Duration) (*mysql.Config, error) {
 	c := mysql.NewConfig()
 	c.Net, c.Addr, c.User, c.Passwd, c.DBName = "tcp", e.address, e.user, e.password, e.database
-	c.Timeout, c.ReadTimeout, c.WriteTimeout = dialTimeout, timeout, timeout
+	c.Timeout, c.ReadTimeout, c.WriteTimeout = cmp.Or(e.dial, dialTimeout), timeout, timeout
 	c.InterpolateParams = true
 	c.TLSConfig = e.tls
 	if err := c.Apply(mysql.EnableCompression(false)); err != nil {
