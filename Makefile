@@ -27,7 +27,7 @@ demo-down: cluster-down ## Take down what the demo set up.
 
 ##@ Prove it
 
-.PHONY: test test-unit test-simulation test-envtest test-component test-e2e bench verify
+.PHONY: test test-unit test-simulation test-envtest test-component test-e2e bench chaos chaos-network mutate verify
 test: ## Run every test below in order; ends with "N passed, N failed".
 	@hack/test.sh all
 
@@ -48,6 +48,15 @@ test-e2e: ## Scenarios on a real cluster with the real operator and MySQL.
 
 bench: ## Many kills and switchovers under load: the distribution of write gaps. Writes .out/bench/mysql.json.
 	@hack/bench.sh
+
+chaos: ## Faults under load, judged by history (SEED, FROM, FAULTS, MINUTES, ONLY). Writes .out/chaos.json.
+	@hack/chaos.sh
+
+chaos-network: ## An hour (MINUTES) of 200 ms delay and 5 % loss: no failover may happen. Writes .out/chaos-network.json.
+	@hack/chaos.sh network
+
+mutate: ## Generated changes of the spec under load (SEED, CHANGES, MINUTES, ONLY). Writes .out/mutate.json.
+	@hack/mutate.sh
 
 verify: ## Generated files current, linted, modules tidy and buildable alone, nothing of one machine in the sources.
 	@hack/verify.sh
