@@ -1,12 +1,17 @@
 package controller_test
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
 )
@@ -54,6 +59,30 @@ func TestDeletionGivesUpVolumesThatTheCacheLacks(t *testing.T) {
 	w.until("release", func() bool { return w.find() == nil })
 	if claims := w.claims(); len(claims) != 2 || !claims["data-db-0"] || !claims["data-db-1"] {
 		t.Errorf("volume claims and whether they go: %v", claims)
+	}
+}
+
+// TestAConflictDoesNotLeaveAVolumeBehind lets the API server refuse one claim's deletion once.
+func TestAConflictDoesNotLeaveAVolumeBehind(t *testing.T) {
+	w := newWorld(t)
+	w.seed(2, func(c *v1alpha1.MySQLCluster) { c.Spec.DeletionPolicy = v1alpha1.DeletionDelete })
+	refused := 0
+	w.restart(interceptor.NewClient(api, interceptor.Funcs{
+		Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
+			if refused++; refused == 1 {
+				return apierrors.NewConflict(schema.GroupResource{Resource: "persistentvolumeclaims"}, obj.GetName(), errors.New("it is another one"))
+			}
+			return c.Delete(ctx, obj, opts...)
+		},
+	}))
+	w.delete()
+	for n := 0; w.find() != nil; n++ {
+		if err := w.round(); err != nil && !apierrors.IsConflict(err) || n > rounds {
+			t.Fatalf("round %d: %v", n, err)
+		}
+	}
+	if claims := w.claims(); refused < 3 || !claims["data-db-0"] || !claims["data-db-1"] {
+		t.Errorf("after %d deletions, volume claims and whether they go: %v", refused, claims)
 	}
 }
 
