@@ -5,10 +5,15 @@
 // # What is exhaustive about it
 //
 // A situation has an alphabet of moves (model.Move) and an allowance of what comes from outside: writes, faults, leaders,
-// stretches of time, wishes. From each state every move of the alphabet is tried that the allowance has left. A state is
-// known by its fingerprint, so it is gone on from only once, at the least depth at which it can be reached. So a search
-// that ends by itself has tried all that can follow at all; one that ends at its depth has tried every sequence of that
-// many moves. The first violation found is one of the shortest.
+// stretches of time, wishes. A state is known by its fingerprint, so it is gone on from only once, at the least depth at
+// which it can be reached. A violation is reached by a way than which no way that was tried is shorter.
+//
+// Without turns, every move of the alphabet that the allowance has left is tried from each state: a search that ends at its
+// depth has tried every sequence of that many moves. There are so many that it ends early.
+//
+// With turns (Situation.ByTurns), the parts act in fair rounds, and Allowance.Delays says how many moves of a run may be put
+// off until the next round. What comes from outside may still come at any time, and so may the start of a mysqld and the
+// end of a CLONE. A search that ends by itself has tried all runs with that many delays, however long they are.
 //
 // # What is run together, and why that hides little
 //

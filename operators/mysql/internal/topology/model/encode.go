@@ -108,7 +108,10 @@ func (e *encoder) report(r *instance.Report) {
 	e.set(r.Executed)
 	e.set(r.Received)
 	e.text(r.Receiver.Source)
-	e.number(int(r.Receiver.SilentMillis))
+	if r.Receiver.Running {
+		// Of one that does not run, no decision asks how long it has heard nothing.
+		e.number(int(r.Receiver.SilentMillis))
+	}
 	e.number(r.Receiver.ErrorNumber)
 	e.number(r.Applier.ErrorNumber)
 	e.number(r.Acks)
