@@ -234,6 +234,10 @@ func (w *world) through(p path, f fault, point *testkit.CrashPoint) int {
 			landed, _ = point.Land(w.t.Context())
 			w.safety.afterCommit()
 		}
+		if landed {
+			// It is one more write that the cache has to see.
+			w.synced = -1
+		}
 		waits := f.mode == testkit.Straggler && point.Reached() && since <= landing
 		if err == nil && !waits && !landed && w.writes.Writes() == before && p.done(w) {
 			return n + 1

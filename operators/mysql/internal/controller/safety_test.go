@@ -33,7 +33,7 @@ type safety struct {
 	served map[uint64]string
 	terms  map[string]uint64
 	last   instance.Record
-	// deeds is what cannot be undone, in order: committed records (without their terms) and deleted pods and claims.
+	// deeds is what cannot be undone, in order: what commits decide, and deleted pods and claims.
 	deeds []string
 }
 
@@ -154,16 +154,32 @@ func (s *safety) afterCommit() {
 	case r.Epoch == was.Epoch && len(difference(r.Voters, was.Voters)) > 1:
 		w.t.Errorf("two voters change at once: %+v after %+v", r, was)
 	}
-	deed := fmt.Sprintf("epoch %d of %s, voters %q", r.Epoch, r.Primary, r.Voters)
-	if r.Change != nil {
-		deed += fmt.Sprintf(", adds %q, removes %q", r.Change.Add, r.Change.Remove)
+	for _, deed := range deedsOf(was, r) {
+		if !slices.Contains(s.deeds, deed) {
+			s.deeds = append(s.deeds, deed)
+		}
 	}
-	if r.Handover != nil {
-		deed += fmt.Sprintf(", hands over to %s, given up %v", r.Handover.To, r.Handover.GivenUp)
+}
+
+// deedsOf is what a commit does that cannot be undone at once: another primary, a handover, a voter less. Which of two
+// instances becomes a voter first is nobody's loss.
+func deedsOf(was, r instance.Record) []string {
+	var out []string
+	if was.Epoch != r.Epoch {
+		out = append(out, fmt.Sprintf("epoch %d is of %s", r.Epoch, r.Primary))
 	}
-	if len(s.deeds) == 0 || s.deeds[len(s.deeds)-1] != deed {
-		s.deeds = append(s.deeds, deed)
+	if c := r.Change; c != nil && c.Remove != "" {
+		out = append(out, fmt.Sprintf("epoch %d is to lose %s", r.Epoch, c.Remove))
 	}
+	for _, voter := range was.Voters {
+		if !slices.Contains(r.Voters, voter) {
+			out = append(out, fmt.Sprintf("epoch %d has lost %s", r.Epoch, voter))
+		}
+	}
+	if h := r.Handover; h != nil {
+		out = append(out, fmt.Sprintf("epoch %d is handed over to %s, given up %v", r.Epoch, h.To, h.GivenUp))
+	}
+	return out
 }
 
 // difference is what only one of two lists holds.
