@@ -139,8 +139,8 @@ func (a *Agent) archiveTail(ctx context.Context, next *state.Rejoin) (found bool
 	if err != nil {
 		return false, err
 	}
-	if open, err := trim.HeldOpen(a.paths.data); err != nil || open {
-		return false, errors.Join(err, &trim.Doubt{Why: "another process has the data open"})
+	if err := a.unused(); err != nil {
+		return false, err
 	}
 	tail, err := trim.Survey(a.paths.data, known)
 	if err != nil || tail.IsEmpty() {
@@ -156,6 +156,18 @@ func (a *Agent) archiveTail(ctx context.Context, next *state.Rejoin) (found bool
 		return false, fmt.Errorf("archive the tail: %w", err)
 	}
 	return true, nil
+}
+
+// unused returns a Doubt if some process has the data open: whatever was read may change, and nothing may be cut.
+func (a *Agent) unused() error {
+	open, err := trim.HeldOpen(a.paths.data)
+	if err != nil {
+		return &trim.Doubt{Why: fmt.Sprintf("nobody can tell whether another process has the data open: %v", err)}
+	}
+	if open {
+		return &trim.Doubt{Why: "another process has the data open"}
+	}
+	return nil
 }
 
 // known is what the binary log is compared with.
@@ -249,8 +261,8 @@ func (a *Agent) removeTail() error {
 
 // cut removes an archived tail, if it still is what was archived.
 func (a *Agent) cut(r state.Rejoin) error {
-	if open, err := trim.HeldOpen(a.paths.data); err != nil || open {
-		return errors.Join(err, &trim.Doubt{Why: "another process has the data open"})
+	if err := a.unused(); err != nil {
+		return err
 	}
 	file := filepath.Join(a.paths.data, r.File)
 	info, err := os.Stat(file)

@@ -21,9 +21,9 @@ const processScript = `found=0
 for p in /proc/[0-9]*; do
   read -r name < "$p/comm" || continue
   [ "$name" = %s ] || continue
-  read -r host < "$p/root/etc/hostname" || continue
-  [ "$host" = %s ] || continue
   P="${p#/proc/}" ROOT="$p/root"
+  read -r host < "$ROOT/etc/hostname" || continue
+  [ "$host" = %s ] || continue
   %s && found=1
 done 2>/dev/null
 [ "$found" = 1 ] || { echo "no such process" >&2; exit 1; }`
