@@ -136,6 +136,7 @@ type memory struct {
 	passwords    map[string]string
 	receiver     duty.ReceiverMode
 	receiverTry  time.Time
+	opening      opening
 	role         instance.Role
 	roleEpoch    uint64
 	config       configMemory
@@ -438,6 +439,7 @@ func (a *Agent) forgetRun(end runEnd, tainted bool) {
 	m.observation, m.plan = nil, duty.Plan{}
 	m.drained, m.primaryEpoch, m.passwords = false, 0, nil
 	m.receiver, m.role, m.roleEpoch = duty.ReceiverUnknown, "", 0
+	m.opening = opening{}
 	m.credentials, m.sealedOf = map[string]instance.Sealed{}, map[string]string{}
 	m.config.run = ""
 	m.clone.busy, m.clone.copying = false, false

@@ -135,8 +135,10 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	code := m.Run()
-	if root, err := blank(); err == nil && os.Getenv("KAPOK_MYSQLD") != "" {
-		_ = os.RemoveAll(root)
+	if os.Getenv("KAPOK_MYSQLD") != "" {
+		if root, err := blank(); err == nil {
+			_ = os.RemoveAll(root)
+		}
 	}
 	os.Exit(code)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,7 +16,21 @@ import (
 // serverless is a member whose image has no mysqld: enough to see what an agent promises.
 func serverless(t *testing.T) *cluster {
 	t.Helper()
-	root := t.TempDir()
+	root, err := os.MkdirTemp("", "kapok")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// An agent that is stopped does not wait for what it had under way, as its process ends with it. Here that may still
+		// write a file.
+		for range 100 {
+			if err = os.RemoveAll(root); err == nil {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Error(err)
+	})
 	m := &member{
 		t: t, name: "shop-0", root: filepath.Join(root, "volume"), runDir: filepath.Join(root, "run"),
 		mysqld: filepath.Join(root, "no-such-mysqld"), news: make(chan struct{}), grace: time.Second,

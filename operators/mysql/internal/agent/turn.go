@@ -63,6 +63,7 @@ func (a *Agent) turn(r *run) func(context.Context) func() {
 			return func() { a.finishTurn(r, err, changed) }
 		}
 		a.arm()
+		m.opening.take(before, *m.directive)
 		plan := duty.Decide(before, a.self(), *m.directive)
 		err = a.takeAll(ctx, r, plan.Steps)
 		if len(plan.Steps) > 0 && err == nil {
@@ -131,6 +132,23 @@ func (m *memory) take(o mysqld.Observation) {
 	m.observation, m.answeredAt = &o, time.Now()
 }
 
+// opening is what a replica that keeps readers out has to have executed before it lets them in.
+type opening struct {
+	epoch uint64
+	after string
+}
+
+// take keeps the first point that is told in an epoch. Another epoch has another primary, which need not have all that the
+// one before had executed.
+func (w *opening) take(o mysqld.Observation, d instance.Directive) {
+	switch {
+	case !o.Offline || d.Replica == nil || d.Replica.OpenAfter == "":
+		*w = opening{}
+	case w.after == "" || w.epoch != d.Epoch:
+		*w = opening{epoch: d.Epoch, after: d.Replica.OpenAfter}
+	}
+}
+
 // observe asks mysqld for its picture.
 func (a *Agent) observe(ctx context.Context, r *run) (mysqld.Observation, error) {
 	return r.client.Observe(ctx, mysqld.Ask{Peers: r.tainted.Load(), PeerPrefix: duty.PeerPrefix})
@@ -148,7 +166,7 @@ func (a *Agent) self() duty.Self {
 		Name: a.opts.Instance, State: m.state,
 		Tainted: r != nil && r.tainted.Load(), Drained: m.drained,
 		PrimaryEpoch: m.primaryEpoch, Credentialed: credentialed,
-		Receiver: m.receiver, RoleFor: time.Since(m.since),
+		Receiver: m.receiver, RoleFor: time.Since(m.since), OpenAfter: m.opening.after,
 		RetryThreads: time.Since(m.receiverTry) > retryThreads,
 		CloneBusy:    m.clone.busy, CloneDone: m.state.Cloned,
 		RetryClone: time.Now().After(m.clone.retryAt),

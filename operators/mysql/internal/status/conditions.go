@@ -179,7 +179,7 @@ func progressing(in Input) metav1.Condition {
 			updating = append(updating, m.Name)
 		case !o.Wanted(m) || !o.IsVoter(m.Name) && (m.Report == nil || m.Report.Blank):
 			scaling = append(scaling, m.Name)
-		case !o.IsVoter(m.Name) || !o.Fit(m):
+		case !o.Complete(m):
 			repairing = append(repairing, m.Name)
 		}
 	}

@@ -1,6 +1,7 @@
 package topology_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -64,5 +65,44 @@ func TestReadersAreLetInWhenTheInstanceHasCaughtUp(t *testing.T) {
 	s.holds(0, uuid(0)+":1-120")
 	if got, want := told(s.decide(t), 1).Replica.OpenAfter, uuid(0)+":1-120"; got != want {
 		t.Errorf("a closed replica opens after %q, want %q", got, want)
+	}
+}
+
+// Readers are sent to a replica only once it lets them in, and until then it is not settled: to make the next pod anew
+// would leave them with nobody.
+func TestNothingIsRolledWhileReadersAreKeptOut(t *testing.T) {
+	for name, closed := range map[string]bool{"open": false, "closed to readers": true} {
+		t.Run(name, func(t *testing.T) {
+			s := cluster(3)
+			s.at(1).Pod.Outdated, s.at(2).Report.Closed = true, closed
+			s.Readable = []string{"db-0", "db-1", "db-2"}
+			plan := s.decide(t)
+			readers := []string{"db-1", "db-2"}
+			if closed {
+				readers = readers[:1]
+			}
+			if !slices.Equal(plan.Endpoints.ReadOnly, readers) {
+				t.Errorf("readers are sent to %v, want %v", plan.Endpoints.ReadOnly, readers)
+			}
+			if rolled := plan.Delete != nil; rolled == closed {
+				t.Errorf("the plan is %s: %s; it makes a pod anew: %t", plan.State, plan.Why, rolled)
+			}
+			if closed && plan.State != topology.Degraded {
+				t.Errorf("with a replica that is closed to readers the cluster is %s: %s", plan.State, plan.Why)
+			}
+		})
+	}
+}
+
+// A primary is handed over for a restart only to where readers and the other replicas are at work.
+func TestNoHandoverForARestartWhileReadersAreKeptOut(t *testing.T) {
+	for name, closed := range map[string]bool{"open": false, "closed to readers": true} {
+		t.Run(name, func(t *testing.T) {
+			s := cluster(3)
+			s.at(0).Report.RestartNeeded, s.at(1).Report.Closed = true, closed
+			if handed := s.decide(t).Commit != nil; handed == closed {
+				t.Errorf("the handover is begun: %t", handed)
+			}
+		})
 	}
 }

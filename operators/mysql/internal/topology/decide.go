@@ -171,7 +171,7 @@ func (p *planner) endpoints() Endpoints {
 			if m.serving(p.o.Record.Epoch) || e.ReadWrite != "" && m.leading(p.o.Record.Epoch) {
 				e.ReadWrite = m.Name
 			}
-		case !m.leaving() && (m.following(p.o.Record.Primary, p.o.Record.Epoch) || p.keepsReaders(m)):
+		case !m.leaving() && (m.readable(p.o.Record.Primary, p.o.Record.Epoch) || p.keepsReaders(m)):
 			e.ReadOnly = append(e.ReadOnly, m.Name)
 			e.Any = append(e.Any, m.Name)
 		}
@@ -182,7 +182,8 @@ func (p *planner) endpoints() Endpoints {
 // keepsReaders says whether a replica that does not follow just now keeps its readers: to follow another primary takes it
 // a moment, and to send them away and call them back costs them, and every node, more than that.
 func (p *planner) keepsReaders(m *Member) bool {
-	return slices.Contains(p.o.Readable, m.Name) && p.o.Wanted(m) && m.alive() && m.UnfitFor < ReadersStay && !m.Report.Blank &&
+	return slices.Contains(p.o.Readable, m.Name) && p.o.Wanted(m) && m.alive() && m.UnfitFor < ReadersStay &&
+		!m.Report.Blank && !m.Report.Closed &&
 		(m.Report.Role == instance.RoleReplica || m.Report.Role == instance.RoleStandby && !m.Report.Drained)
 }
 

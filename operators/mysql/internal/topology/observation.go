@@ -141,6 +141,11 @@ func (m *Member) following(primary string, epoch uint64) bool {
 		m.Report.Applier.ErrorNumber == 0
 }
 
+// readable says whether the member follows like that and lets readers in.
+func (m *Member) readable(primary string, epoch uint64) bool {
+	return m.following(primary, epoch) && !m.Report.Closed
+}
+
 // cloning says whether the member is replacing its data by the word of the given epoch: it is left alone until that ends.
 func (m *Member) cloning(epoch uint64) bool {
 	return m.Connected && m.Report != nil && m.Report.State == instance.StateCloning && m.Report.Promised == epoch
@@ -175,6 +180,11 @@ func (o Observation) Fit(m *Member) bool {
 		return m.serving(o.Record.Epoch)
 	}
 	return m.following(o.Record.Primary, o.Record.Epoch) && (m.Report.Acknowledging || m.Report.CatchingUp || !o.IsVoter(m.Name))
+}
+
+// Complete says whether a member does all that it is there for: it is fit, votes, and lets readers in.
+func (o Observation) Complete(m *Member) bool {
+	return o.IsVoter(m.Name) && o.Fit(m) && !m.Report.Closed
 }
 
 // lacks returns how many transactions of set the member does not hold.

@@ -24,7 +24,9 @@ func (p *planner) roll() {
 	}
 }
 
-// settled says whether every wanted instance has a pod, votes and does its work, and nothing is being changed.
+// settled says whether every wanted instance has a pod, votes, does its work and lets readers in, and nothing is being
+// changed. Readers count: a replica that restarted is closed to them until it has caught up, and the next one would leave
+// them with none.
 func (p *planner) settled() bool {
 	o := p.o
 	if o.Record.Change != nil || o.Record.Handover != nil && !o.Record.Handover.GivenUp || len(o.Record.Voters) != o.Spec.Instances {
@@ -35,7 +37,7 @@ func (p *planner) settled() bool {
 		if !o.Wanted(m) {
 			continue
 		}
-		if m.Pod == nil || m.leaving() || !o.IsVoter(m.Name) || !o.Fit(m) {
+		if m.Pod == nil || m.leaving() || !o.Complete(m) {
 			return false
 		}
 	}

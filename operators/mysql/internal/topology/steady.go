@@ -91,7 +91,7 @@ func (p *planner) describe() {
 	var missing []string
 	for i := range o.Members {
 		m := &o.Members[i]
-		if o.Wanted(m) && (!o.IsVoter(m.Name) || !o.Fit(m)) {
+		if o.Wanted(m) && !o.Complete(m) {
 			missing = append(missing, m.Name)
 		}
 	}

@@ -104,7 +104,7 @@ func everywhere(ctx context.Context, s *scene, statement string) (map[string]str
 	values := map[string]string{}
 	for name, pod := range pods {
 		if values[name], err = s.workload.Value(ctx, pod.Status.PodIP+":3306", statement); err != nil {
-			values[name] = "?"
+			values[name] = err.Error()
 		}
 	}
 	return values, nil

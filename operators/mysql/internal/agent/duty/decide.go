@@ -424,12 +424,17 @@ func (x scene) keepFollowing(duty instance.ReplicaDuty) Plan {
 	return plan
 }
 
-// mayOpen says whether what readers would see is not long past.
+// mayOpen says whether what readers would see is not long past. The first point told counts: where there are writers, the
+// later ones move on as fast as an instance that is a second behind gets nearer, and it would never open.
 func (x scene) mayOpen(duty instance.ReplicaDuty) bool {
-	if duty.OpenAfter == "" {
+	after := duty.OpenAfter
+	if after != "" && x.self.OpenAfter != "" {
+		after = x.self.OpenAfter
+	}
+	if after == "" {
 		return true
 	}
-	wanted, err := gtid.Parse(duty.OpenAfter)
+	wanted, err := gtid.Parse(after)
 	return err != nil || x.executed.Contains(wanted)
 }
 

@@ -399,6 +399,13 @@ func TestDecide(t *testing.T) {
 			d.Replica.OpenAfter = o.Executed
 			return scenario{o: o, self: self, d: d, steps: []string{"set offline_mode=OFF"}, converged: true}
 		},
+		"replica: opens for readers where its primary was when it came back, though that has moved on": func() scenario {
+			o, self := following()
+			o.Offline, self.OpenAfter = true, o.Executed
+			d := replicaDuty(true)
+			d.Replica.OpenAfter = o.Executed + "," + uuidB + ":1-1000000"
+			return scenario{o: o, self: self, d: d, steps: []string{"set offline_mode=OFF"}, converged: true}
+		},
 		"I6 clone: what only this instance has is archived": func() scenario {
 			o := closed()
 			o.Executed = uuidB + ":1-10," + uuidA + ":1-3"

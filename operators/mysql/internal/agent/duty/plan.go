@@ -27,6 +27,9 @@ type Self struct {
 	Receiver ReceiverMode
 	// RoleFor is how long the present role has been wanted.
 	RoleFor time.Duration
+	// OpenAfter is the first ReplicaDuty.OpenAfter that was told in the present epoch since readers are kept out; empty if
+	// none was.
+	OpenAfter string
 	// RetryThreads says that threads which stopped with an error may be started again by now.
 	RetryThreads bool
 	// CloneBusy: an archive or a clone is being made. CloneDone: the data were replaced under the present directive.
