@@ -30,6 +30,8 @@ type config struct {
 	manager  manager.Config
 	manifest manifest.Config
 	linkBind string
+	// linkKeys is the folder in which the link's authority outlives a restart of the container; empty for nowhere.
+	linkKeys string
 }
 
 func main() {
@@ -47,6 +49,7 @@ func parse(args []string) (config, error) {
 	fs.StringVar(&c.manifest.MySQLRepository, "mysql-image-repository", "docker.io/library/mysql", "image `repository` of MySQL; the tag is spec.version")
 	fs.StringVar(&c.manifest.LinkAddress, "link-address", "", "`host:port` where agents find the operator's replicas")
 	fs.StringVar(&c.linkBind, "link-bind-address", ":9443", "where to listen for agents")
+	fs.StringVar(&c.linkKeys, "link-keys", "", "folder in memory that keeps the link's authority over restarts of the container; agents trust a restarted replica at once then")
 	if err := fs.Parse(args); err != nil {
 		return c, err
 	}
