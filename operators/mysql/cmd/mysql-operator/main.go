@@ -100,7 +100,7 @@ func run(ctx context.Context, args []string) error {
 		Actor: &act.Actor{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Agents: agents.hub, Memory: observer,
 			Objects: &act.KubernetesObjects{
-				Client: mgr.GetClient(), Config: c.manifest, LinkCA: agents.trust,
+				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Config: c.manifest, LinkCA: agents.trust,
 				Applier: &apply.Applier{Client: mgr.GetClient(), FieldOwner: name},
 			},
 		},
