@@ -11,7 +11,8 @@
 //   - Writes carry the operator's name as field manager and are validated
 //     strictly.
 //
-// The program must end when Start returns: the lease has been given up then.
+// The program must end when Start returns, or start again: the lease has been
+// given up or lost then.
 package manager
 
 import (
@@ -67,7 +68,7 @@ func New(rc *rest.Config, c Config, log logr.Logger) (*Manager, error) {
 		}
 		term.lock = lock
 		// The Lease counts in whole seconds.
-		term.tenure = &tenure{Interface: lock, duration: c.LeaseDuration.Truncate(time.Second), now: time.Now}
+		term.tenure = &tenure{Interface: lock, duration: c.LeaseDuration.Truncate(time.Second), deadline: c.RenewDeadline, now: time.Now}
 		options.LeaderElectionResourceLockInterface = term.tenure
 	}
 	mgr, err := ctrl.NewManager(rc, options)

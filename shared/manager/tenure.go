@@ -17,6 +17,8 @@ import (
 type tenure struct {
 	resourcelock.Interface
 	duration time.Duration
+	// deadline is how long a leader goes without a renewal before it gives up.
+	deadline time.Duration
 	now      func() time.Time
 
 	mu sync.Mutex
@@ -28,6 +30,9 @@ type tenure struct {
 	renewed time.Time
 	// expired says that the leader before lost the Lease by letting it run out.
 	expired bool
+	// stolen says that the Lease named somebody else while this replica held it;
+	// late that it was given up when a renewal was overdue.
+	stolen, late bool
 }
 
 // Get implements resourcelock.Interface.
@@ -36,6 +41,7 @@ func (t *tenure) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, [
 	if err == nil {
 		t.mu.Lock()
 		t.holder = record.HolderIdentity
+		t.stolen = t.stolen || t.holding && t.holder != "" && t.holder != t.Identity()
 		t.mu.Unlock()
 	}
 	return record, raw, err
@@ -67,6 +73,7 @@ func (t *tenure) note(holder string, asked time.Time) {
 	defer t.mu.Unlock()
 	if holder != t.Identity() {
 		// Released.
+		t.late = t.late || t.overdue()
 		t.holding, t.renewed = false, time.Time{}
 		return
 	}
@@ -74,6 +81,16 @@ func (t *tenure) note(holder string, asked time.Time) {
 		t.expired = t.holder != "" && t.holder != holder
 	}
 	t.holding, t.renewed = true, asked
+}
+
+// overdue says whether this replica holds the Lease and has not renewed it in time.
+func (t *tenure) overdue() bool { return t.holding && t.now().Sub(t.renewed) >= t.deadline }
+
+// lost says whether a leadership ended without being given up.
+func (t *tenure) lost() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.stolen || t.late || t.overdue()
 }
 
 // sure is how long from now on nobody else can lead.

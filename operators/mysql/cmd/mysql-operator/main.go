@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -37,6 +38,9 @@ type config struct {
 func main() {
 	if err := run(ctrl.SetupSignalHandler(), os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, name+": "+err.Error())
+		if errors.Is(err, manager.ErrLeadershipLost) {
+			fmt.Fprintln(os.Stderr, name+": "+manager.Again().Error())
+		}
 		os.Exit(1)
 	}
 }
