@@ -102,8 +102,10 @@ func TestAChangedTemplateObeys(t *testing.T) {
 			continue
 		}
 		for name, change := range map[string]func(*corev1.PodTemplateSpec){
-			"an image":      func(p *corev1.PodTemplateSpec) { p.Spec.Containers[0].Image = "other" },
-			"an annotation": func(p *corev1.PodTemplateSpec) { p.Annotations = map[string]string{"kubectl.kubernetes.io/restartedAt": "now"} },
+			"an image": func(p *corev1.PodTemplateSpec) { p.Spec.Containers[0].Image = "other" },
+			"an annotation": func(p *corev1.PodTemplateSpec) {
+				p.Annotations = map[string]string{"kubectl.kubernetes.io/restartedAt": "now"}
+			},
 		} {
 			t.Run(made[i].name+"/"+name, func(t *testing.T) {
 				changed := object.DeepCopyObject().(client.Object)

@@ -86,7 +86,9 @@ func kinds() []kind {
 				return &batchv1.CronJob{ObjectMeta: m, Spec: batchv1.CronJobSpec{Schedule: "0 0 * * *",
 					JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: p}}}}
 			},
-			template: func(o client.Object) *corev1.PodTemplateSpec { return &o.(*batchv1.CronJob).Spec.JobTemplate.Spec.Template }},
+			template: func(o client.Object) *corev1.PodTemplateSpec {
+				return &o.(*batchv1.CronJob).Spec.JobTemplate.Spec.Template
+			}},
 		{name: "PodTemplate", path: "template.spec",
 			make: func(m metav1.ObjectMeta, p corev1.PodTemplateSpec) client.Object {
 				return &corev1.PodTemplate{ObjectMeta: m, Template: p}

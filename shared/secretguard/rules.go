@@ -14,6 +14,11 @@ const (
 	// shownName is how much is shown of the name of an environment variable, which
 	// has no upper length; the other names have.
 	shownName = 60
+	// longest is how long a list may be to be looked through; one that is longer is a
+	// finding itself. In Kubernetes 1.37 a CEL macro over a list takes time that grows
+	// with the square of its length, which the API server's budget does not count: 0.1 s
+	// for 10000 entries, 1.5 s for 40000. At 1000 it is some milliseconds.
+	longest = 1000
 )
 
 // secretVolumes are the volume sources that name a Secret, each with the condition
@@ -22,20 +27,23 @@ const (
 // are held to the same rule: what a driver does with it is not to be seen from here,
 // and storage that a pod writes to belongs behind a PersistentVolumeClaim, whose
 // Secret the cluster's administrator names.
-var secretVolumes = [...]struct{ source, condition string }{
-	{"secret", `has(v.secret)`},
-	// No sources at all are null here, and not absent.
-	{"projected", `has(v.projected) && v.projected.sources != null && v.projected.sources.exists(s, has(s.secret))`},
-	// The drivers' volumes hold secrets that come from elsewhere; the rest is told by the Secret it is given.
-	{"csi", `has(v.csi) && (has(v.csi.nodePublishSecretRef) || v.csi.driver in ['secrets-store.csi.k8s.io', 'secrets-store-gke.csi.k8s.io'])`},
-	{"azureFile", `has(v.azureFile)`},
-	{"cephfs", `has(v.cephfs) && has(v.cephfs.secretRef)`},
-	{"cinder", `has(v.cinder) && has(v.cinder.secretRef)`},
-	{"flexVolume", `has(v.flexVolume) && has(v.flexVolume.secretRef)`},
-	{"iscsi", `has(v.iscsi) && has(v.iscsi.secretRef)`},
-	{"rbd", `has(v.rbd) && has(v.rbd.secretRef)`},
-	{"scaleIO", `has(v.scaleIO) && has(v.scaleIO.secretRef)`},
-	{"storageos", `has(v.storageos) && has(v.storageos.secretRef)`},
+func secretVolumes() []struct{ source, condition string } {
+	return []struct{ source, condition string }{
+		{"secret", `has(v.secret)`},
+		// No sources at all are null here, and not absent. Of more than can be looked through, one is taken for a Secret.
+		{"projected", `has(v.projected) && v.projected.sources != null &&
+    (` + tooLong("v.projected.sources") + ` || v.projected.sources.exists(s, has(s.secret)))`},
+		// The drivers' volumes hold secrets that come from elsewhere; the rest is told by the Secret it is given.
+		{"csi", `has(v.csi) && (has(v.csi.nodePublishSecretRef) || v.csi.driver in ['secrets-store.csi.k8s.io', 'secrets-store-gke.csi.k8s.io'])`},
+		{"azureFile", `has(v.azureFile)`},
+		{"cephfs", `has(v.cephfs) && has(v.cephfs.secretRef)`},
+		{"cinder", `has(v.cinder) && has(v.cinder.secretRef)`},
+		{"flexVolume", `has(v.flexVolume) && has(v.flexVolume.secretRef)`},
+		{"iscsi", `has(v.iscsi) && has(v.iscsi.secretRef)`},
+		{"rbd", `has(v.rbd) && has(v.rbd.secretRef)`},
+		{"scaleIO", `has(v.scaleIO) && has(v.scaleIO.secretRef)`},
+		{"storageos", `has(v.storageos) && has(v.storageos.secretRef)`},
+	}
 }
 
 // verdict is true if the request passes. The cheap questions come first.
@@ -80,12 +88,14 @@ func variables() []admissionregistrationv1.Variable {
 		{Name: "known", Expression: `variables.onlyEphemeral
   ? variables.before.spec.?ephemeralContainers.orValue([]).transformMapEntry(i, c, {c.name: true})
   : {}`},
+		{Name: "beyond", Expression: fmt.Sprintf("'more than %d entries cannot be looked through'", longest)},
 		// From each volume's name to the source by which it names a Secret, '' if it names none.
 		{Name: "volumes", Expression: volumeSources()},
 		{Name: "initContainers", Expression: findingsIn("initContainers", "!variables.onlyEphemeral")},
 		{Name: "containers", Expression: findingsIn("containers", "!variables.onlyEphemeral")},
 		{Name: "ephemeralContainers", Expression: findingsIn("ephemeralContainers", "!(c.name in variables.known)")},
-		{Name: "findings", Expression: `variables.initContainers + variables.containers + variables.ephemeralContainers`},
+		{Name: "findings", Expression: fmt.Sprintf(`(%s ? ['volumes (' + variables.beyond + ')'] : []) +
+variables.initContainers + variables.containers + variables.ephemeralContainers`, tooLong("variables.pod.spec.?volumes.orValue([])"))},
 	}
 }
 
@@ -102,8 +112,9 @@ has(%[1]s.spec.template) ? %[4]s :
 // it is one of a StatefulSet's volumeClaimTemplates.
 func volumeSources() string {
 	var out strings.Builder
-	out.WriteString("variables.pod.spec.?volumes.orValue([]).transformMapEntry(i, v, {v.name:\n")
-	for _, volume := range secretVolumes {
+	const all = "variables.pod.spec.?volumes.orValue([])"
+	fmt.Fprintf(&out, "%s ? {} :\n%s.transformMapEntry(i, v, {v.name:\n", tooLong(all), all)
+	for _, volume := range secretVolumes() {
 		fmt.Fprintf(&out, "  %s ? '%s' :\n", volume.condition, volume.source)
 	}
 	out.WriteString("  ''})")
@@ -114,17 +125,31 @@ func volumeSources() string {
 // the condition holds; c is the container. A finding is a path below the pod's spec,
 // and in brackets what a human would look for there.
 func findingsIn(section, condition string) string {
-	return fmt.Sprintf(`variables.pod.spec.?%[1]s.orValue([]).transformList(i, c, %[2]s,
-  c.?env.orValue([]).transformList(j, e, has(e.valueFrom) && has(e.valueFrom.secretKeyRef),
-    '%[1]s[' + string(i) + '].env[' + string(j) + '].valueFrom.secretKeyRef (container "' + c.name + '", variable "' +
-    (e.name.size() > %[3]d ? e.name.substring(0, %[3]d) + '...' : e.name) + '")') +
-  c.?envFrom.orValue([]).transformList(j, e, has(e.secretRef),
-    '%[1]s[' + string(i) + '].envFrom[' + string(j) + '].secretRef (container "' + c.name + '")') +
-  c.?volumeMounts.orValue([]).transformList(j, m, variables.volumes[?m.name].orValue('') != '' && !m.?readOnly.orValue(false),
-    '%[1]s[' + string(i) + '].volumeMounts[' + string(j) + '].readOnly (container "' + c.name + '", ' +
-    variables.volumes[m.name] + ' volume "' + m.name + '")')
-).flatten()`, section, condition, shownName)
+	// finding is the CEL expression of one: where is below the container, what ends the brackets.
+	finding := func(where, what string) string {
+		return fmt.Sprintf(`'%s[' + string(i) + '].%s (container "' + c.name + '"%s`, section, where, what)
+	}
+	// within looks through a list of a container; the entry j is named as broken calls it.
+	within := func(list, entry, broken, found string) string {
+		field := fmt.Sprintf("c.?%s.orValue([])", list)
+		return fmt.Sprintf("(%s\n    ? [%s]\n    : %s.transformList(j, %s, %s,\n      %s))",
+			tooLong(field), finding(list, ", ' + variables.beyond + ')'"), field, entry, broken, found)
+	}
+	all := fmt.Sprintf("variables.pod.spec.?%s.orValue([])", section)
+	return fmt.Sprintf("%s ? ['%s (' + variables.beyond + ')'] :\n%s.transformList(i, c, %s,\n  %s\n).flatten()",
+		tooLong(all), section, all, condition, strings.Join([]string{
+			within("env", "e", "has(e.valueFrom) && has(e.valueFrom.secretKeyRef)",
+				finding("env[' + string(j) + '].valueFrom.secretKeyRef",
+					fmt.Sprintf(`, variable "' + (e.name.size() > %[1]d ? e.name.substring(0, %[1]d) + '...' : e.name) + '")'`, shownName))),
+			within("envFrom", "e", "has(e.secretRef)",
+				finding("envFrom[' + string(j) + '].secretRef", ")'")),
+			within("volumeMounts", "m", "variables.volumes[?m.name].orValue('') != '' && !m.?readOnly.orValue(false)",
+				finding("volumeMounts[' + string(j) + '].readOnly", `, ' + variables.volumes[m.name] + ' volume "' + m.name + '")'`)),
+		}, " +\n  "))
 }
+
+// tooLong says of a list that it cannot be looked through.
+func tooLong(list string) string { return fmt.Sprintf("%s.size() > %d", list, longest) }
 
 // labelValue is the rule for a label of a Namespace: one of these values, or the
 // value that it had before.
