@@ -4,8 +4,7 @@
 // An environment variable outlives its use: every child process inherits it, crash
 // reports and debug endpoints print it, and it keeps the old value when the Secret
 // is rotated. A file can be read when it is needed, is renewed by the kubelet, and
-// is closed by file permissions. A mount that says readOnly says so on purpose and
-// stays that way under every runtime and subPath.
+// is closed by file permissions.
 //
 // The policy is a ValidatingAdmissionPolicy: the API server evaluates it itself, so
 // no webhook has to be kept alive. A namespace opts in by a label (LabelMode), to
