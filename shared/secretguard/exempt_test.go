@@ -181,7 +181,7 @@ func TestAuditLog(t *testing.T) {
 					}
 					var failures []struct{ Message, Policy string }
 					if key == failure && json.Unmarshal([]byte(value), &failures) == nil && len(failures) == 1 &&
-						failures[0].Message == text && failures[0].Policy == secretguard.PolicyName {
+						objectName.ReplaceAllString(failures[0].Message, "") == text && failures[0].Policy == secretguard.PolicyName {
 						return true, nil
 					}
 				}

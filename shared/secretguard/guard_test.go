@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -163,8 +164,7 @@ func TestWithoutThePolicyAllIsAccepted(t *testing.T) {
 // TestExactMessages holds whole messages, with what the API server puts before them.
 func TestExactMessages(t *testing.T) {
 	namespace := guarded(t, secretguard.ModeDeny)
-	bad := `{containers: [{name: app, image: i, env: [{name: PASSWORD, valueFrom: {secretKeyRef: {name: s, key: k}}}]}]}`
-	one := pod(t, namespace, bad)
+	one := pod(t, namespace, `{containers: [{name: app, image: i, env: [{name: PASSWORD, valueFrom: {secretKeyRef: {name: s, key: k}}}]}]}`)
 	one.Name, one.GenerateName = "one", ""
 	cron := kinds()[6].object(namespace, spec(t, many(12)))
 	cron.SetName("nightly")
@@ -173,10 +173,10 @@ func TestExactMessages(t *testing.T) {
 		want   string
 	}{
 		{one, `pods "one" is forbidden: ValidatingAdmissionPolicy 'secret-guard.kapok.dev' with binding 'deny.secret-guard.kapok.dev' denied request: ` +
-			`a Secret may enter a container only as a file that is mounted with readOnly: true, which does not hold for ` +
+			`Pod one: a Secret may enter a container only as a file that is mounted with readOnly: true, which does not hold for ` +
 			`spec.containers[0].env[0].valueFrom.secretKeyRef (container "app", variable "PASSWORD")`},
 		{cron, `cronjobs.batch "nightly" is forbidden: ValidatingAdmissionPolicy 'secret-guard.kapok.dev' with binding 'deny.secret-guard.kapok.dev' denied request: ` +
-			`a Secret may enter a container only as a file that is mounted with readOnly: true, which does not hold for 12 fields: ` +
+			`CronJob nightly: a Secret may enter a container only as a file that is mounted with readOnly: true, which does not hold for 12 fields: ` +
 			`spec.jobTemplate.spec.template.spec.containers[0].env[0].valueFrom.secretKeyRef (container "app", variable "V0"), ` +
 			`spec.jobTemplate.spec.template.spec.containers[0].env[1].valueFrom.secretKeyRef (container "app", variable "V1"), ` +
 			`spec.jobTemplate.spec.template.spec.containers[0].env[2].valueFrom.secretKeyRef (container "app", variable "V2"), ` +
@@ -192,5 +192,17 @@ func TestExactMessages(t *testing.T) {
 		if err == nil || err.Error() != tc.want {
 			t.Errorf("it says\n%v\nwant\n%s", err, tc.want)
 		}
+	}
+
+	audited := kinds()[0].object(guarded(t, secretguard.ModeAudit), spec(t, bad))
+	audited.SetName("legacy")
+	warnings.take()
+	if err := api.Create(t.Context(), audited); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{`Validation failed for ValidatingAdmissionPolicy 'secret-guard.kapok.dev' with binding 'audit.secret-guard.kapok.dev': ` +
+		`Deployment legacy: a Secret may enter a container only as a file that is mounted with readOnly: true, which does not hold for ` +
+		`spec.template.spec.containers[0].envFrom[0].secretRef (container "app")`}, warnings.take()); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -203,14 +204,18 @@ func refused(err error) bool {
 		strings.Contains(status.ErrStatus.Message, secretguard.PolicyName)
 }
 
-// said is the guard's own part of a refusal or a warning.
+// objectName is how the guard names an object.
+var objectName = regexp.MustCompile(`^[A-Z][A-Za-z]+ [a-z0-9][a-z0-9.-]*: `)
+
+// said is the guard's own part of a refusal or a warning, without the name of the
+// object, which has to be there.
 func said(text string) string {
 	for _, before := range []string{
 		"ValidatingAdmissionPolicy '" + secretguard.PolicyName + "' with binding '" + secretguard.DenyBindingName + "' denied request: ",
 		"ValidatingAdmissionPolicy '" + secretguard.PolicyName + "' with binding '" + secretguard.AuditBindingName + "': ",
 	} {
-		if _, after, found := strings.Cut(text, before); found {
-			return after
+		if _, after, found := strings.Cut(text, before); found && objectName.MatchString(after) {
+			return objectName.ReplaceAllString(after, "")
 		}
 	}
 	return text

@@ -50,10 +50,12 @@ func secretVolumes() []struct{ source, condition string } {
 const verdict = `variables.unchanged || variables.exempt || variables.findings.size() == 0`
 
 // message lists the findings. It is evaluated for every request, also for one that
-// passes.
+// passes. It begins with the object, which a warning does not name by itself: kubectl
+// shows equal warnings once.
 func message() string {
 	return fmt.Sprintf(`%[1]s ? '' :
-'a Secret may enter a container only as a file that is mounted with readOnly: true, which does not hold for ' +
+request.kind.kind + ' ' + variables.given.metadata.name +
+': a Secret may enter a container only as a file that is mounted with readOnly: true, which does not hold for ' +
 (variables.findings.size() == 1 ? '' : string(variables.findings.size()) + ' fields: ') +
 variables.findings.slice(0, variables.findings.size() < %[2]d ? variables.findings.size() : %[2]d).map(f, variables.path + '.' + f).join(', ') +
 (variables.findings.size() > %[2]d ? ', and ' + string(variables.findings.size() - %[2]d) + ' more' : '')`, verdict, listed)
