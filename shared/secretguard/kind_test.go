@@ -15,7 +15,7 @@ import (
 var labels = map[string]string{"app": "a"}
 
 // spec reads a pod's spec.
-func spec(t *testing.T, text string) corev1.PodSpec {
+func spec(t testing.TB, text string) corev1.PodSpec {
 	t.Helper()
 	var out corev1.PodSpec
 	if err := yaml.UnmarshalStrict([]byte(text), &out); err != nil {
@@ -25,7 +25,7 @@ func spec(t *testing.T, text string) corev1.PodSpec {
 }
 
 // pod is a pod with that spec.
-func pod(t *testing.T, namespace, text string) *corev1.Pod {
+func pod(t testing.TB, namespace, text string) *corev1.Pod {
 	t.Helper()
 	out := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "p-", Labels: labels}, Spec: spec(t, text)}
 	// The tests' API server does not set it, and refuses a pod with a token that has none.

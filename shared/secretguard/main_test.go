@@ -141,7 +141,7 @@ func (h *heard) take() []string {
 }
 
 // label puts an existing namespace under the guard.
-func label(t *testing.T, namespace, mode string) {
+func label(t testing.TB, namespace, mode string) {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:%q}}}`, secretguard.LabelMode, mode)
@@ -153,7 +153,7 @@ func label(t *testing.T, namespace, mode string) {
 
 // namespace makes a namespace with these labels and waits until the guard does in it
 // what they ask for: a policy comes into force some time after it was created.
-func namespace(t *testing.T, labels map[string]string) string {
+func namespace(t testing.TB, labels map[string]string) string {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "guard-", Labels: labels}}
 	if err := api.Create(t.Context(), ns); err != nil {
@@ -164,7 +164,7 @@ func namespace(t *testing.T, labels map[string]string) string {
 }
 
 // guarded makes a namespace in this mode; "" is one without the guard.
-func guarded(t *testing.T, mode string) string {
+func guarded(t testing.TB, mode string) string {
 	t.Helper()
 	if mode == "" {
 		return namespace(t, nil)
@@ -174,7 +174,7 @@ func guarded(t *testing.T, mode string) string {
 
 // inForce waits until a pod that breaks a rule gets the answer of this mode; "" is
 // that of a namespace without the guard.
-func inForce(t *testing.T, namespace, mode string) {
+func inForce(t testing.TB, namespace, mode string) {
 	t.Helper()
 	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 		warnings.take()
