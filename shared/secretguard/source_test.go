@@ -71,8 +71,7 @@ func walk(at reflect.Type, path string, into map[string]bool) {
 	case reflect.Map:
 		walk(at.Elem(), path+"{}", into)
 	case reflect.Struct:
-		for i := range at.NumField() {
-			field := at.Field(i)
+		for field := range at.Fields() {
 			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 			next := path
 			if name != "" {
