@@ -13,5 +13,5 @@ cluster_environment() {
   export OUT
   export IMAGES="${archives[*]}"
   export KAPOK_LOCALCLUSTER=$BIN/localcluster KAPOK_LOCALCLUSTER_SOURCE=$ROOT/hack/localcluster
-  export OPERATOR_MANIFEST=$OUT/install/mysql-operator.yaml
+  export OPERATOR_MANIFEST=$OUT/install/mysql-operator.yaml GUARD_MANIFEST=$OUT/install/mysql-secretguard.yaml
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Generates what is derived from the sources and committed: deep copies, apply configurations, CustomResourceDefinitions,
-# roles, and the reference of the API. Running it twice changes nothing.
+# roles, the Secret injection guard, and the reference of the API. Running it twice changes nothing.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # api PRODUCT derives everything from the Go types and markers of an operator.
@@ -18,6 +18,12 @@ api() {
   "$controller_gen" "rbac:roleName=$1-operator" output:rbac:artifacts:config=config/rbac/generated paths=./internal/controller/...
 }
 
+# guard PRODUCT writes the Secret injection guard into an operator's installation. It is the same for every operator.
+guard() {
+  mkdir -p "$ROOT/operators/$1/config/secretguard"
+  (cd "$ROOT/shared" && go run ./cmd/secretguard "$ROOT/operators/$1/config/secretguard/guard.yaml")
+}
+
 # reference PRODUCT writes the reference of an operator's API for people.
 reference() {
   mkdir -p "$ROOT/docs/reference"
@@ -30,5 +36,6 @@ generate=$(go_tool generate)
 for api_folder in "$ROOT"/operators/*/api/v1alpha1; do
   product=$(basename "${api_folder%/api/v1alpha1}")
   step "derive the $product operator's API and roles" api "$product"
+  step "write the guard of the $product operator's installation" guard "$product"
   step "write the $product operator's reference" reference "$product"
 done

@@ -16,7 +16,8 @@ func (d *demo) afterwards() {
 	case "kind":
 		kubectl = "kubectl --context kind-" + d.lab.ClusterName
 	case "existing":
-		down = fmt.Sprintf("kubectl delete namespace %s && kubectl delete -f %s", namespace, d.lab.OperatorManifest)
+		down = fmt.Sprintf("kubectl delete namespace %s && kubectl delete -f %s -f %s", namespace,
+			d.lab.OperatorManifest, d.lab.GuardManifest)
 	}
 	fmt.Printf(`The cluster is still running.
   look at it:    %[1]s -n %[2]s get mysql %[3]s -o wide

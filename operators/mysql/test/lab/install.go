@@ -19,13 +19,17 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kapok-operators/kapok/shared/secretguard"
 )
 
 // repositoryFlag is the operator's flag for the repository of operand images.
 const repositoryFlag = "--mysql-image-repository="
 
-// InstallOperator applies the rendered installation and waits until every replica of the operator is available.
+// InstallOperator applies the rendered installation with the Secret injection guard, and waits until every replica of the
+// operator is available.
 func (l *Lab) InstallOperator(ctx context.Context) error {
 	raw, err := os.ReadFile(l.OperatorManifest)
 	if err != nil {
@@ -51,7 +55,26 @@ func (l *Lab) InstallOperator(ctx context.Context) error {
 	if err := l.applyAll(ctx, objects); err != nil {
 		return fmt.Errorf("install the operator: %w", err)
 	}
+	if err := l.installGuard(ctx); err != nil {
+		return err
+	}
 	return l.WaitOperator(ctx, 2*time.Minute)
+}
+
+// installGuard applies the Secret injection guard, which acts in the namespaces that Namespace makes.
+func (l *Lab) installGuard(ctx context.Context) error {
+	raw, err := os.ReadFile(l.GuardManifest)
+	if err != nil {
+		return fmt.Errorf("read the Secret injection guard (make install-yaml renders it): %w", err)
+	}
+	objects, err := Decode(raw)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", l.GuardManifest, err)
+	}
+	if err := l.applyAll(ctx, objects); err != nil {
+		return fmt.Errorf("install the Secret injection guard: %w", err)
+	}
+	return nil
 }
 
 // WaitOperator waits until every replica of the operator is available.
@@ -183,11 +206,14 @@ func hashFile(into io.Writer, path string) error {
 	return err
 }
 
-// Namespace creates a namespace, if it is not there.
+// Namespace creates a namespace, if it is not there, as strict as namespaces get: it enforces the restricted Pod Security
+// Standard, and the Secret injection guard keeps it. What the operator makes has to do with that, and so has the lab.
 func (l *Lab) Namespace(ctx context.Context, name string) error {
-	ns := &corev1.Namespace{}
-	ns.Name = name
-	if err := l.Client.Create(ctx, ns); err != nil && !apierrors.IsAlreadyExists(err) {
+	ns := corev1ac.Namespace(name).WithLabels(map[string]string{
+		"pod-security.kubernetes.io/enforce": "restricted",
+		secretguard.LabelMode:                secretguard.ModeDeny,
+	})
+	if err := l.Client.Apply(ctx, ns, client.ForceOwnership, client.FieldOwner(fieldOwner)); err != nil {
 		return fmt.Errorf("create the namespace %s: %w", name, err)
 	}
 	return nil

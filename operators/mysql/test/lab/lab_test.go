@@ -222,12 +222,13 @@ func TestFromEnvironment(t *testing.T) {
 	}
 	plain := read(nil)
 	if plain.Provider != "local" || plain.MySQLRepository != "kapok.local/mysql" || len(plain.Images) != 0 || plain.Keep ||
-		plain.OperatorManifest != filepath.Join(plain.Root, ".out", "install", "mysql-operator.yaml") {
+		plain.OperatorManifest != filepath.Join(plain.Root, ".out", "install", "mysql-operator.yaml") ||
+		plain.GuardManifest != filepath.Join(plain.Root, ".out", "install", "mysql-secretguard.yaml") {
 		t.Errorf("defaults: %+v", plain)
 	}
 	other := read(map[string]string{"CLUSTER": "kind", "IMAGES": " a.tar  b.tar ", "OUT": "/o", "KEEP": "true"})
 	if other.MySQLRepository != "" || !slices.Equal(other.Images, []string{"a.tar", "b.tar"}) || !other.Keep ||
-		other.OperatorManifest != "/o/install/mysql-operator.yaml" {
+		other.OperatorManifest != "/o/install/mysql-operator.yaml" || other.GuardManifest != "/o/install/mysql-secretguard.yaml" {
 		t.Errorf("set: %+v", other)
 	}
 	if _, err := findRoot(t.TempDir()); err == nil {

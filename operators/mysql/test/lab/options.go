@@ -27,6 +27,8 @@ type Options struct {
 	Images []string
 	// OperatorManifest is the rendered installation.
 	OperatorManifest string
+	// GuardManifest is the rendered Secret injection guard.
+	GuardManifest string
 	// MySQLRepository is the repository of operand images; empty leaves the operator's own choice.
 	MySQLRepository string
 	// WorkloadImage is the client's image.
@@ -64,6 +66,7 @@ func FromEnvironment(getenv func(string) string) (Options, error) {
 		Out:           value("OUT", filepath.Join(root, ".out")),
 		Keep:          getenv("KEEP") == "true" || getenv("KEEP") == "1",
 	}
+	o.GuardManifest = value("GUARD_MANIFEST", filepath.Join(o.Out, "install", "mysql-secretguard.yaml"))
 	o.OperatorManifest = value("OPERATOR_MANIFEST", filepath.Join(o.Out, "install", "mysql-operator.yaml"))
 	repository := ""
 	if o.Provider == "local" {
