@@ -1,0 +1,196 @@
+package webhookcert
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiextensionsv1ac "k8s.io/apiextensions-apiserver/pkg/client/applyconfiguration/apiextensions/v1"
+	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	admissionv1ac "k8s.io/client-go/applyconfigurations/admissionregistration/v1"
+	admissionclient "k8s.io/client-go/kubernetes/typed/admissionregistration/v1"
+	"k8s.io/client-go/rest"
+)
+
+// configuration is one named object that tells API servers how to call webhooks.
+type configuration struct {
+	// title is its kind and name, for people.
+	title string
+	// example is an empty object of its kind.
+	example runtime.Object
+	list    func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error)
+	watch   func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error)
+	// hooks are the webhooks in an object.
+	hooks func(object any) []hook
+	// slim drops what is not looked at; objects are kept in memory.
+	slim func(object any)
+	// apply writes the bundles of hooks over the version that was read.
+	apply func(ctx context.Context, version string, hooks []hook, options metav1.ApplyOptions) error
+}
+
+// hook is one webhook of a configuration.
+type hook struct {
+	// name tells it from others in its configuration; empty where there is but one.
+	name string
+	// host is what the API server calls.
+	host   string
+	bundle []byte
+}
+
+// configurations returns those that the options name.
+func configurations(rc *rest.Config, o Options) ([]configuration, error) {
+	admission, err := admissionclient.NewForConfig(rc)
+	if err != nil {
+		return nil, fmt.Errorf("make a client for webhook configurations: %w", err)
+	}
+	extensions, err := apiextensionsclient.NewForConfig(rc)
+	if err != nil {
+		return nil, fmt.Errorf("make a client for custom resource definitions: %w", err)
+	}
+	var out []configuration
+	for _, name := range o.Validating {
+		out = append(out, validating(admission.ValidatingWebhookConfigurations(), name))
+	}
+	for _, name := range o.Mutating {
+		out = append(out, mutating(admission.MutatingWebhookConfigurations(), name))
+	}
+	for _, name := range o.Conversions {
+		out = append(out, conversion(extensions.CustomResourceDefinitions(), name))
+	}
+	return out, nil
+}
+
+func validating(c admissionclient.ValidatingWebhookConfigurationInterface, name string) configuration {
+	return configuration{
+		title:   "ValidatingWebhookConfiguration " + name,
+		example: &admissionv1.ValidatingWebhookConfiguration{},
+		list: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return c.List(ctx, options)
+		},
+		watch: c.Watch,
+		hooks: func(object any) []hook {
+			var out []hook
+			if object, ok := object.(*admissionv1.ValidatingWebhookConfiguration); ok {
+				for _, w := range object.Webhooks {
+					out = append(out, admissionHook(w.Name, w.ClientConfig))
+				}
+			}
+			return out
+		},
+		slim: func(object any) {
+			if object, ok := object.(*admissionv1.ValidatingWebhookConfiguration); ok {
+				object.ManagedFields = nil
+			}
+		},
+		apply: func(ctx context.Context, version string, hooks []hook, options metav1.ApplyOptions) error {
+			object := admissionv1ac.ValidatingWebhookConfiguration(name).WithResourceVersion(version)
+			for _, h := range hooks {
+				object.WithWebhooks(admissionv1ac.ValidatingWebhook().WithName(h.name).
+					WithClientConfig(admissionv1ac.WebhookClientConfig().WithCABundle(h.bundle...)))
+			}
+			_, err := c.Apply(ctx, object, options)
+			return err
+		},
+	}
+}
+
+func mutating(c admissionclient.MutatingWebhookConfigurationInterface, name string) configuration {
+	return configuration{
+		title:   "MutatingWebhookConfiguration " + name,
+		example: &admissionv1.MutatingWebhookConfiguration{},
+		list: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return c.List(ctx, options)
+		},
+		watch: c.Watch,
+		hooks: func(object any) []hook {
+			var out []hook
+			if object, ok := object.(*admissionv1.MutatingWebhookConfiguration); ok {
+				for _, w := range object.Webhooks {
+					out = append(out, admissionHook(w.Name, w.ClientConfig))
+				}
+			}
+			return out
+		},
+		slim: func(object any) {
+			if object, ok := object.(*admissionv1.MutatingWebhookConfiguration); ok {
+				object.ManagedFields = nil
+			}
+		},
+		apply: func(ctx context.Context, version string, hooks []hook, options metav1.ApplyOptions) error {
+			object := admissionv1ac.MutatingWebhookConfiguration(name).WithResourceVersion(version)
+			for _, h := range hooks {
+				object.WithWebhooks(admissionv1ac.MutatingWebhook().WithName(h.name).
+					WithClientConfig(admissionv1ac.WebhookClientConfig().WithCABundle(h.bundle...)))
+			}
+			_, err := c.Apply(ctx, object, options)
+			return err
+		},
+	}
+}
+
+func conversion(c apiextensionsclient.CustomResourceDefinitionInterface, name string) configuration {
+	return configuration{
+		title:   "CustomResourceDefinition " + name,
+		example: &apiextensionsv1.CustomResourceDefinition{},
+		list: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return c.List(ctx, options)
+		},
+		watch: c.Watch,
+		hooks: func(object any) []hook {
+			crd, ok := object.(*apiextensionsv1.CustomResourceDefinition)
+			if !ok || crd.Spec.Conversion == nil || crd.Spec.Conversion.Webhook == nil || crd.Spec.Conversion.Webhook.ClientConfig == nil {
+				return nil
+			}
+			config := crd.Spec.Conversion.Webhook.ClientConfig
+			h := hook{bundle: config.CABundle}
+			switch {
+			case config.Service != nil:
+				h.host = serviceHost(config.Service.Name, config.Service.Namespace)
+			case config.URL != nil:
+				h.host = hostOf(*config.URL)
+			}
+			return []hook{h}
+		},
+		slim: func(object any) {
+			if crd, ok := object.(*apiextensionsv1.CustomResourceDefinition); ok {
+				crd.ManagedFields, crd.Spec.Versions, crd.Annotations = nil, nil, nil
+			}
+		},
+		apply: func(ctx context.Context, version string, hooks []hook, options metav1.ApplyOptions) error {
+			object := apiextensionsv1ac.CustomResourceDefinition(name).WithResourceVersion(version)
+			for _, h := range hooks {
+				object.WithSpec(apiextensionsv1ac.CustomResourceDefinitionSpec().
+					WithConversion(apiextensionsv1ac.CustomResourceConversion().
+						WithWebhook(apiextensionsv1ac.WebhookConversion().
+							WithClientConfig(apiextensionsv1ac.WebhookClientConfig().WithCABundle(h.bundle...)))))
+			}
+			_, err := c.Apply(ctx, object, options)
+			return err
+		},
+	}
+}
+
+func admissionHook(name string, config admissionv1.WebhookClientConfig) hook {
+	h := hook{name: name, bundle: config.CABundle}
+	switch {
+	case config.Service != nil:
+		h.host = serviceHost(config.Service.Name, config.Service.Namespace)
+	case config.URL != nil:
+		h.host = hostOf(*config.URL)
+	}
+	return h
+}
+
+// hostOf is the host in a URL; empty if there is none, as nobody is called so.
+func hostOf(address string) string {
+	parsed, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return parsed.Hostname()
+}

@@ -1,0 +1,187 @@
+package webhookcert
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/kapok-operators/kapok/shared/pki"
+)
+
+// watched holds the named configurations as they are. Each is watched by its
+// name, so that a permission by resourceName is enough.
+type watched struct {
+	group, owner string
+	// hosts are the ones of this operator.
+	hosts []string
+	items []*item
+	// wake tells of a change; it holds at most one.
+	wake chan struct{}
+}
+
+type item struct {
+	configuration
+	store    cache.Store
+	informer cache.Controller
+}
+
+// place is a webhook's bundle with what is needed to write it.
+type place struct {
+	pki.Place
+	hook
+	item *item
+	// version is that of the whole configuration.
+	version string
+}
+
+func newWatched(rc *rest.Config, o Options) (*watched, error) {
+	all, err := configurations(rc, o)
+	if err != nil {
+		return nil, err
+	}
+	dns, ips := o.names()
+	w := &watched{group: o.group(), owner: o.fieldOwner(), hosts: dns, wake: make(chan struct{}, 1)}
+	for _, ip := range ips {
+		w.hosts = append(w.hosts, ip.String())
+	}
+	names := slices.Concat(o.Validating, o.Mutating, o.Conversions)
+	for i, c := range all {
+		w.items = append(w.items, w.newItem(c, names[i]))
+	}
+	return w, nil
+}
+
+func (w *watched) newItem(c configuration, name string) *item {
+	selector := fields.OneTermEqualSelector("metadata.name", name).String()
+	poke := func(any) { w.poke() }
+	it := &item{configuration: c}
+	it.store, it.informer = cache.NewInformerWithOptions(cache.InformerOptions{
+		ListerWatcher: &cache.ListWatch{
+			ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+				options.FieldSelector = selector
+				return c.list(ctx, options)
+			},
+			WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+				options.FieldSelector = selector
+				return c.watch(ctx, options)
+			},
+		},
+		ObjectType: c.example,
+		Transform: func(object any) (any, error) {
+			c.slim(object)
+			return object, nil
+		},
+		Handler: cache.ResourceEventHandlerFuncs{
+			AddFunc:    poke,
+			UpdateFunc: func(any, any) { w.poke() },
+			DeleteFunc: poke,
+		},
+	})
+	return it
+}
+
+// poke asks for a new look; it never waits.
+func (w *watched) poke() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run watches until ctx ends.
+func (w *watched) run(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, it := range w.items {
+		all.Go(func() { it.informer.RunWithContext(ctx) })
+		// That a configuration does not exist is known only once it was looked for, and
+		// then no event tells.
+		all.Go(func() {
+			if cache.WaitForCacheSync(ctx.Done(), it.informer.HasSynced) {
+				w.poke()
+			}
+		})
+	}
+	all.Wait()
+}
+
+// view returns the places as they are now. A configuration that has no webhook
+// of this operator is absent: nobody calls because of it.
+func (w *watched) view() []place {
+	var out []place
+	for _, it := range w.items {
+		empty := place{Place: pki.Place{Name: it.title}, item: it}
+		if !it.informer.HasSynced() {
+			out = append(out, empty)
+			continue
+		}
+		empty.State = pki.PlaceAbsent
+		found := false
+		for _, object := range it.store.List() {
+			accessor, err := meta.Accessor(object)
+			if err != nil {
+				// The store holds what the informer has decoded: it has metadata.
+				continue
+			}
+			for _, h := range it.hooks(object) {
+				if !slices.Contains(w.hosts, h.host) {
+					continue
+				}
+				found = true
+				p := place{
+					Place: pki.Place{Name: it.title, State: pki.PlacePresent, Entries: pki.Entries(h.bundle, w.group)},
+					hook:  h, item: it, version: accessor.GetResourceVersion(),
+				}
+				if h.name != "" {
+					p.Name += ", webhook " + h.name
+				}
+				out = append(out, p)
+			}
+		}
+		if !found {
+			out = append(out, empty)
+		}
+	}
+	return out
+}
+
+// publish writes new bundles, by the name of their place: one write for each
+// configuration, and only over the version that the bundles were made from, so
+// that replicas do not take away what others have just added. It says which
+// configurations were written, also if it fails.
+func (w *watched) publish(ctx context.Context, view []place, bundles map[string][]byte) ([]string, error) {
+	var written []string
+	for _, it := range w.items {
+		var hooks []hook
+		var version string
+		changed := false
+		for _, p := range view {
+			if p.item != it || p.State != pki.PlacePresent {
+				continue
+			}
+			h := p.hook
+			if bundle, edited := bundles[p.Name]; edited && !bytes.Equal(bundle, h.bundle) {
+				h.bundle, changed = bundle, true
+			}
+			// All of them: what this owner leaves out would be taken away.
+			hooks, version = append(hooks, h), p.version
+		}
+		if !changed {
+			continue
+		}
+		if err := it.apply(ctx, version, hooks, metav1.ApplyOptions{FieldManager: w.owner, Force: true}); err != nil {
+			return written, fmt.Errorf("publish the authority in %s: %w", it.title, err)
+		}
+		written = append(written, it.title)
+	}
+	return written, nil
+}
