@@ -7,12 +7,11 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	apiextensionsv1ac "k8s.io/apiextensions-apiserver/pkg/client/applyconfiguration/apiextensions/v1"
 	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
-	admissionv1ac "k8s.io/client-go/applyconfigurations/admissionregistration/v1"
 	admissionclient "k8s.io/client-go/kubernetes/typed/admissionregistration/v1"
 	"k8s.io/client-go/rest"
 )
@@ -29,8 +28,8 @@ type configuration struct {
 	hooks func(object any) []hook
 	// slim drops what is not looked at; objects are kept in memory.
 	slim func(object any)
-	// apply writes the bundles of hooks over the version that was read.
-	apply func(ctx context.Context, version string, hooks []hook, options metav1.ApplyOptions) error
+	// patch applies a JSON patch.
+	patch func(ctx context.Context, patch []byte, options metav1.PatchOptions) error
 }
 
 // hook is one webhook of a configuration.
@@ -38,7 +37,9 @@ type hook struct {
 	// name tells it from others in its configuration; empty where there is but one.
 	name string
 	// host is what the API server calls.
-	host   string
+	host string
+	// path is where its bundle is in the configuration, as JSON patch names it.
+	path   string
 	bundle []byte
 }
 
@@ -76,8 +77,8 @@ func validating(c admissionclient.ValidatingWebhookConfigurationInterface, name 
 		hooks: func(object any) []hook {
 			var out []hook
 			if object, ok := object.(*admissionv1.ValidatingWebhookConfiguration); ok {
-				for _, w := range object.Webhooks {
-					out = append(out, admissionHook(w.Name, w.ClientConfig))
+				for i, w := range object.Webhooks {
+					out = append(out, admissionHook(i, w.Name, w.ClientConfig))
 				}
 			}
 			return out
@@ -87,13 +88,8 @@ func validating(c admissionclient.ValidatingWebhookConfigurationInterface, name 
 				object.ManagedFields = nil
 			}
 		},
-		apply: func(ctx context.Context, version string, hooks []hook, options metav1.ApplyOptions) error {
-			object := admissionv1ac.ValidatingWebhookConfiguration(name).WithResourceVersion(version)
-			for _, h := range hooks {
-				object.WithWebhooks(admissionv1ac.ValidatingWebhook().WithName(h.name).
-					WithClientConfig(admissionv1ac.WebhookClientConfig().WithCABundle(h.bundle...)))
-			}
-			_, err := c.Apply(ctx, object, options)
+		patch: func(ctx context.Context, patch []byte, options metav1.PatchOptions) error {
+			_, err := c.Patch(ctx, name, types.JSONPatchType, patch, options)
 			return err
 		},
 	}
@@ -110,8 +106,8 @@ func mutating(c admissionclient.MutatingWebhookConfigurationInterface, name stri
 		hooks: func(object any) []hook {
 			var out []hook
 			if object, ok := object.(*admissionv1.MutatingWebhookConfiguration); ok {
-				for _, w := range object.Webhooks {
-					out = append(out, admissionHook(w.Name, w.ClientConfig))
+				for i, w := range object.Webhooks {
+					out = append(out, admissionHook(i, w.Name, w.ClientConfig))
 				}
 			}
 			return out
@@ -121,13 +117,8 @@ func mutating(c admissionclient.MutatingWebhookConfigurationInterface, name stri
 				object.ManagedFields = nil
 			}
 		},
-		apply: func(ctx context.Context, version string, hooks []hook, options metav1.ApplyOptions) error {
-			object := admissionv1ac.MutatingWebhookConfiguration(name).WithResourceVersion(version)
-			for _, h := range hooks {
-				object.WithWebhooks(admissionv1ac.MutatingWebhook().WithName(h.name).
-					WithClientConfig(admissionv1ac.WebhookClientConfig().WithCABundle(h.bundle...)))
-			}
-			_, err := c.Apply(ctx, object, options)
+		patch: func(ctx context.Context, patch []byte, options metav1.PatchOptions) error {
+			_, err := c.Patch(ctx, name, types.JSONPatchType, patch, options)
 			return err
 		},
 	}
@@ -147,7 +138,7 @@ func conversion(c apiextensionsclient.CustomResourceDefinitionInterface, name st
 				return nil
 			}
 			config := crd.Spec.Conversion.Webhook.ClientConfig
-			h := hook{bundle: config.CABundle}
+			h := hook{path: "/spec/conversion/webhook/clientConfig/caBundle", bundle: config.CABundle}
 			switch {
 			case config.Service != nil:
 				h.host = serviceHost(config.Service.Name, config.Service.Namespace)
@@ -161,22 +152,15 @@ func conversion(c apiextensionsclient.CustomResourceDefinitionInterface, name st
 				crd.ManagedFields, crd.Spec.Versions, crd.Annotations = nil, nil, nil
 			}
 		},
-		apply: func(ctx context.Context, version string, hooks []hook, options metav1.ApplyOptions) error {
-			object := apiextensionsv1ac.CustomResourceDefinition(name).WithResourceVersion(version)
-			for _, h := range hooks {
-				object.WithSpec(apiextensionsv1ac.CustomResourceDefinitionSpec().
-					WithConversion(apiextensionsv1ac.CustomResourceConversion().
-						WithWebhook(apiextensionsv1ac.WebhookConversion().
-							WithClientConfig(apiextensionsv1ac.WebhookClientConfig().WithCABundle(h.bundle...)))))
-			}
-			_, err := c.Apply(ctx, object, options)
+		patch: func(ctx context.Context, patch []byte, options metav1.PatchOptions) error {
+			_, err := c.Patch(ctx, name, types.JSONPatchType, patch, options)
 			return err
 		},
 	}
 }
 
-func admissionHook(name string, config admissionv1.WebhookClientConfig) hook {
-	h := hook{name: name, bundle: config.CABundle}
+func admissionHook(index int, name string, config admissionv1.WebhookClientConfig) hook {
+	h := hook{name: name, path: fmt.Sprintf("/webhooks/%d/clientConfig/caBundle", index), bundle: config.CABundle}
 	switch {
 	case config.Service != nil:
 		h.host = serviceHost(config.Service.Name, config.Service.Namespace)

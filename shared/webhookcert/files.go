@@ -26,6 +26,17 @@ type files struct {
 	status      atomic.Pointer[Status]
 	// trusted is set for ever once the certificate was trusted.
 	trusted atomic.Bool
+
+	// Start alone uses what follows: what is in service, and what is mounted.
+	active, mounted standing
+}
+
+// standing is a certificate, and since when it is what it is worth now.
+type standing struct {
+	certificate *tls.Certificate
+	verdict     verdict
+	// since is the uptime since which it is trusted, if it is.
+	since time.Duration
 }
 
 func newFiles(o Options, w *watched) *files {
@@ -107,26 +118,26 @@ func (f *files) read(ctx context.Context, mounted chan<- *certwatcher.CertWatche
 
 // round looks at the files and the bundles, and serves what is best.
 func (f *files) round(reader *certwatcher.CertWatcher) {
-	now := f.times.now().Wall
-	view := f.watched.view()
+	now, view := f.times.now(), f.watched.view()
 	status := f.Status()
-	active := f.certificate.Load()
+	f.active = f.active.see(now, f.active.certificate, view)
 	// It never fails: it returns what it has.
-	if mounted, err := reader.GetCertificate(nil); err == nil && mounted != nil && !same(active, mounted) {
-		switch take, why := choose(judge(now, active, view), judge(now, mounted, view)); {
-		case take:
-			f.certificate.Store(mounted)
-			if active != nil {
+	if read, err := reader.GetCertificate(nil); err == nil && read != nil && !same(f.active.certificate, read) {
+		f.mounted = f.mounted.see(now, read, view)
+		take, why := choose(now, f.active, f.mounted, f.times.policy.Settle)
+		if take {
+			if f.active.certificate != nil {
 				status.Changes++
 			}
-			active = mounted
-			f.Logger.Info("Serving a new certificate for the webhooks", "directory", f.Directory, "notAfter", mounted.Leaf.NotAfter)
-		default:
-			f.Logger.Info("Keeping the certificate of the webhooks although another one is mounted", "reason", why)
+			f.active = f.mounted
+			f.certificate.Store(read)
+			f.Logger.Info("Serving a new certificate for the webhooks", "directory", f.Directory, "notAfter", read.Leaf.NotAfter)
+		} else {
+			f.Logger.V(1).Info("Keeping the certificate of the webhooks although another one is mounted", "reason", why)
 		}
 	}
-	verdict := judge(now, active, view)
-	if was := status.Trusted; was != verdict.trusted {
+	verdict := f.active.verdict
+	if status.Trusted != verdict.trusted {
 		f.Logger.Info("Trust in the certificate of the webhooks has changed", "trusted", verdict.trusted, "reason", verdict.why)
 	}
 	status.Trusted, status.Why = verdict.trusted, verdict.why
@@ -137,8 +148,17 @@ func (f *files) round(reader *certwatcher.CertWatcher) {
 	}
 }
 
+// see judges a certificate, and remembers since when it is trusted.
+func (s standing) see(now pki.Moment, certificate *tls.Certificate, view []place) standing {
+	out := standing{certificate: certificate, verdict: judge(now.Wall, certificate, view), since: now.Uptime}
+	if s.verdict.trusted && out.verdict.trusted && same(s.certificate, certificate) {
+		out.since = s.since
+	}
+	return out
+}
+
 func same(a, b *tls.Certificate) bool {
-	return a != nil && a.Leaf.Equal(b.Leaf)
+	return a != nil && b != nil && a.Leaf.Equal(b.Leaf)
 }
 
 // verdict is what a certificate is worth.
@@ -150,15 +170,20 @@ type verdict struct {
 
 // choose says whether to serve what is mounted instead of what is in service,
 // and why not. What is trusted is kept as long as it is valid: a new certificate
-// can be mounted before its authority is in the bundles.
-func choose(active, mounted verdict) (take bool, why string) {
+// can be mounted before its authority is in the bundles, and an API server sees
+// those a moment after this replica or before it.
+func choose(now pki.Moment, active, mounted standing, settle time.Duration) (take bool, why string) {
 	switch {
-	case !active.exists || !active.valid:
+	case !active.verdict.exists || !active.verdict.valid:
 		return true, ""
-	case !mounted.valid:
-		return false, "the one that is mounted: " + mounted.why
-	case active.trusted && !mounted.trusted:
-		return false, "the one that is mounted is not trusted yet: " + mounted.why
+	case !mounted.verdict.valid:
+		return false, "the one that is mounted: " + mounted.verdict.why
+	case !active.verdict.trusted:
+		return true, ""
+	case !mounted.verdict.trusted:
+		return false, "the one that is mounted is not trusted yet: " + mounted.verdict.why
+	case now.Uptime-mounted.since < settle:
+		return false, "the API servers are given a moment to see that the one that is mounted is trusted"
 	default:
 		return true, ""
 	}

@@ -3,6 +3,7 @@ package webhookcert
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
@@ -154,31 +155,44 @@ func (w *watched) view() []place {
 	return out
 }
 
+// operation is one of a JSON patch.
+type operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value"`
+}
+
 // publish writes new bundles, by the name of their place: one write for each
-// configuration, and only over the version that the bundles were made from, so
-// that replicas do not take away what others have just added. It says which
-// configurations were written, also if it fails.
+// configuration. It says which configurations were written, also if it fails.
+//
+// A patch that names the version that was read is refused if there is a newer
+// one, so that replicas do not take away what others have just added, and the
+// position of a webhook means what it meant. It is no server-side apply: who
+// applies a bundle comes to own the webhook around it as well, and then its
+// author cannot remove it any more.
 func (w *watched) publish(ctx context.Context, view []place, bundles map[string][]byte) ([]string, error) {
 	var written []string
 	for _, it := range w.items {
-		var hooks []hook
-		var version string
-		changed := false
+		var operations []operation
 		for _, p := range view {
-			if p.item != it || p.State != pki.PlacePresent {
+			bundle, edited := bundles[p.Name]
+			if p.item != it || !edited || bytes.Equal(bundle, p.bundle) {
 				continue
 			}
-			h := p.hook
-			if bundle, edited := bundles[p.Name]; edited && !bytes.Equal(bundle, h.bundle) {
-				h.bundle, changed = bundle, true
+			if len(operations) == 0 {
+				operations = append(operations, operation{Op: "replace", Path: "/metadata/resourceVersion", Value: p.version})
 			}
-			// All of them: what this owner leaves out would be taken away.
-			hooks, version = append(hooks, h), p.version
+			// Bytes are base64 in JSON, here as there.
+			operations = append(operations, operation{Op: "add", Path: p.path, Value: bundle})
 		}
-		if !changed {
+		if len(operations) == 0 {
 			continue
 		}
-		if err := it.apply(ctx, version, hooks, metav1.ApplyOptions{FieldManager: w.owner, Force: true}); err != nil {
+		patch, err := json.Marshal(operations)
+		if err != nil {
+			return written, fmt.Errorf("encode the authority for %s: %w", it.title, err)
+		}
+		if err := it.patch(ctx, patch, metav1.PatchOptions{FieldManager: w.owner}); err != nil {
 			return written, fmt.Errorf("publish the authority in %s: %w", it.title, err)
 		}
 		written = append(written, it.title)
