@@ -2,6 +2,7 @@ package webhookcert
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log"
 	"os"
@@ -86,7 +87,12 @@ func create(t *testing.T, objects ...client.Object) {
 		if err := env.Client.Create(t.Context(), object); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = client.IgnoreNotFound(env.Client.Delete(t.Context(), object)) })
+		t.Cleanup(func() {
+			// The context of the test has ended when it is cleaned up.
+			if err := client.IgnoreNotFound(env.Client.Delete(context.Background(), object)); err != nil {
+				t.Errorf("remove %s: %v", object.GetName(), err)
+			}
+		})
 	}
 }
 
@@ -103,8 +109,9 @@ func rules(groups, resources string) []admissionv1.RuleWithOperations {
 	}}
 }
 
-// widgets is a kind of two versions that are converted by a webhook.
-func widgets(address string, bundle []byte) *apiextensionsv1.CustomResourceDefinition {
+// widgets is a kind of two versions that are converted by a webhook. Each test has
+// a group of its own.
+func widgets(group, address string, bundle []byte) *apiextensionsv1.CustomResourceDefinition {
 	version := func(name string, storage bool) apiextensionsv1.CustomResourceDefinitionVersion {
 		return apiextensionsv1.CustomResourceDefinitionVersion{
 			Name: name, Served: true, Storage: storage,
@@ -117,9 +124,9 @@ func widgets(address string, bundle []byte) *apiextensionsv1.CustomResourceDefin
 		}
 	}
 	return &apiextensionsv1.CustomResourceDefinition{
-		ObjectMeta: metav1.ObjectMeta{Name: "widgets.test.kapok.dev"},
+		ObjectMeta: metav1.ObjectMeta{Name: "widgets." + group},
 		Spec: apiextensionsv1.CustomResourceDefinitionSpec{
-			Group: "test.kapok.dev", Scope: apiextensionsv1.NamespaceScoped,
+			Group: group, Scope: apiextensionsv1.NamespaceScoped,
 			Names:    apiextensionsv1.CustomResourceDefinitionNames{Plural: "widgets", Singular: "widget", Kind: "Widget", ListKind: "WidgetList"},
 			Versions: []apiextensionsv1.CustomResourceDefinitionVersion{version("v1", true), version("v2", false)},
 			Conversion: &apiextensionsv1.CustomResourceConversion{

@@ -90,7 +90,7 @@ func (f *fleet) inject(bundle []byte) {
 	var v admissionv1.ValidatingWebhookConfiguration
 	var m admissionv1.MutatingWebhookConfiguration
 	var crd apiextensionsv1.CustomResourceDefinition
-	for object, name := range map[client.Object]string{&v: f.options.Name, &m: f.options.Name, &crd: "widgets.test.kapok.dev"} {
+	for object, name := range map[client.Object]string{&v: f.options.Name, &m: f.options.Name, &crd: f.options.Conversions[0]} {
 		if err := env.Client.Get(ctx, client.ObjectKey{Name: name}, object); err != nil {
 			f.t.Fatal(err)
 		}
@@ -154,7 +154,7 @@ func TestMountedCertificates(t *testing.T) {
 		return func() bool { return serves().Equal(want) && replica.Status().NotAfter.Equal(want.NotAfter) }
 	}
 	eventually(t, "the first certificate is served", served(leaf))
-	l := &load{namespace: f.options.Name}
+	l := &load{namespace: f.options.Name, group: f.group()}
 	eventually(t, "the webhooks are called", func() bool {
 		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, GenerateName: "first-"}}
 		return mutated(cm, env.Client.Create(t.Context(), cm, client.DryRunAll)) == nil

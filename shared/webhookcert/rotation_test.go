@@ -53,7 +53,7 @@ func newFleet(t *testing.T, name string) *fleet {
 	f := &fleet{t: t, balancer: balance(t), clocks: map[string]*dials{}}
 	f.options = Options{
 		Mode: ModeSelf, Name: name, Namespace: "default", Hosts: []string{"127.0.0.1"}, RenewBefore: pki.DefaultRenewBefore,
-		Validating: []string{name}, Mutating: []string{name}, Conversions: []string{"widgets.test.kapok.dev"},
+		Validating: []string{name}, Mutating: []string{name}, Conversions: []string{"widgets." + name + ".kapok.dev"},
 		Replicas: func(context.Context) ([]string, error) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -143,9 +143,13 @@ func until(what string, is func() bool) error {
 	return nil
 }
 
+// group is that of the fleet's Widgets.
+func (f *fleet) group() string { return f.options.Name + ".kapok.dev" }
+
 // load sends requests that the webhooks answer, and counts those that failed.
 type load struct {
 	namespace      string
+	group          string
 	sent, failed   atomic.Int64
 	mu             sync.Mutex
 	first          []string
@@ -167,9 +171,9 @@ func (l *load) note(what string, began time.Time, err error) {
 	}
 }
 
-func widget(version, namespace, name string) *unstructured.Unstructured {
+func widget(group, version, namespace, name string) *unstructured.Unstructured {
 	return &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "test.kapok.dev/" + version, "kind": "Widget",
+		"apiVersion": group + "/" + version, "kind": "Widget",
 		"metadata": map[string]any{"namespace": namespace, "name": name},
 		"spec":     map[string]any{"n": int64(1)},
 	}}
@@ -209,9 +213,9 @@ func (l *load) work(ctx context.Context, worker int) {
 			}
 			return nil
 		})
-		one := widget("v1", l.namespace, name)
+		one := widget(l.group, "v1", l.namespace, name)
 		send("create a Widget", func() error { return mutated(one, c.Create(whole, one)) })
-		two := widget("v2", l.namespace, name)
+		two := widget(l.group, "v2", l.namespace, name)
 		send("read a Widget of another version", func() error { return c.Get(whole, client.ObjectKeyFromObject(two), two) })
 		send("update a Widget of another version", func() error {
 			if err := unstructured.SetNestedField(two.Object, int64(2), "spec", "n"); err != nil {
@@ -238,7 +242,7 @@ func (f *fleet) bundles() map[string][]byte {
 	var v admissionv1.ValidatingWebhookConfiguration
 	var m admissionv1.MutatingWebhookConfiguration
 	var crd apiextensionsv1.CustomResourceDefinition
-	for object, name := range map[client.Object]string{&v: f.options.Name, &m: f.options.Name, &crd: "widgets.test.kapok.dev"} {
+	for object, name := range map[client.Object]string{&v: f.options.Name, &m: f.options.Name, &crd: f.options.Conversions[0]} {
 		if err := env.Client.Get(ctx, client.ObjectKey{Name: name}, object); err != nil {
 			f.t.Fatal(err)
 		}
@@ -272,7 +276,7 @@ func (f *fleet) configure(bundle, elsewhere []byte) {
 	none, fail := admissionv1.SideEffectClassNone, admissionv1.Fail
 	validating := &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	mutating := &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	for hook, rules := range map[string][]admissionv1.RuleWithOperations{"configmaps.kapok.dev": rules("", "configmaps"), "widgets.kapok.dev": rules("test.kapok.dev", "widgets")} {
+	for hook, rules := range map[string][]admissionv1.RuleWithOperations{"configmaps.kapok.dev": rules("", "configmaps"), "widgets.kapok.dev": rules(f.group(), "widgets")} {
 		validating.Webhooks = append(validating.Webhooks, admissionv1.ValidatingWebhook{
 			Name: hook, ClientConfig: webhookAt(address, "/validate", bundle), Rules: rules, FailurePolicy: &fail,
 			NamespaceSelector: selector, SideEffects: &none, AdmissionReviewVersions: []string{"v1"}, TimeoutSeconds: new(int32(10)),
@@ -287,12 +291,12 @@ func (f *fleet) configure(bundle, elsewhere []byte) {
 		Name: "elsewhere.kapok.dev", ClientConfig: webhookAt("elsewhere.example:443", "/", elsewhere), Rules: rules("nothing.kapok.dev", "nothings"),
 		SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
 	})
-	create(f.t, validating, mutating, widgets(address, bundle))
+	create(f.t, validating, mutating, widgets(f.group(), address, bundle))
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: selector.MatchLabels}}
 	create(f.t, namespace)
 	eventually(f.t, "the API server serves Widgets", func() bool {
 		list := &unstructured.UnstructuredList{}
-		list.SetAPIVersion("test.kapok.dev/v1")
+		list.SetAPIVersion(f.group() + "/v1")
 		list.SetKind("WidgetList")
 		return env.Client.List(f.t.Context(), list) == nil
 	})
@@ -314,7 +318,7 @@ func TestRotationsUnderLoad(t *testing.T) {
 		eventually(t, replica.name+" is ready", func() bool { return replica.Ready(nil) == nil })
 	}
 	// An API server takes a moment to see its first webhooks.
-	l := &load{namespace: f.options.Name}
+	l := &load{namespace: f.options.Name, group: f.group()}
 	eventually(t, "the webhooks are called", func() bool {
 		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, GenerateName: "first-"}}
 		return mutated(cm, env.Client.Create(t.Context(), cm, client.DryRunAll)) == nil
