@@ -40,6 +40,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -119,7 +120,10 @@ func startCertManager(t *testing.T, env *testkit.Env) {
 		})
 	}
 
-	mgr, err := ctrl.NewManager(env.Config, ctrl.Options{
+	// The injector applies under the name that its client calls itself.
+	rc := rest.CopyConfig(env.Config)
+	rc.UserAgent = "cert-manager-cainjector/test"
+	mgr, err := ctrl.NewManager(rc, ctrl.Options{
 		Scheme: env.Client.Scheme(), Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
 	})
@@ -269,6 +273,13 @@ func TestWithCertManager(t *testing.T) {
 		}
 	})
 
+	// If it never becomes ready, this is the reason.
+	var last error
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("last: %v; %s", last, describe(c))
+		}
+	})
 	none, fail := admissionv1.SideEffectClassNone, admissionv1.Fail
 	create(t, c, &admissionv1.ValidatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: "hooks", Annotations: cm.Annotations()},
@@ -283,7 +294,13 @@ func TestWithCertManager(t *testing.T) {
 			FailurePolicy:     &fail, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
 		}},
 	})
-	eventually(t, "the certificate is issued, mounted, injected and trusted", time.Minute, func() bool { return source.Ready(nil) == nil })
+	eventually(t, "the certificate is issued, mounted, injected and trusted", time.Minute, func() bool {
+		if err := source.Ready(nil); err != nil {
+			last = err
+			return false
+		}
+		return true
+	})
 	first := source.Status()
 	if !first.Trusted || time.Until(first.NotAfter) < 89*24*time.Hour || time.Until(first.AuthorityNotAfter) < 9*365*24*time.Hour {
 		t.Errorf("status %+v", first)
@@ -312,6 +329,23 @@ func TestWithCertManager(t *testing.T) {
 	if asked.Load()-before < int64(sent) || sent < 20 {
 		t.Errorf("%d requests, %d asked", sent, asked.Load()-before)
 	}
+}
+
+// describe says how cert-manager's objects stand.
+func describe(c client.Client) string {
+	var out strings.Builder
+	var all cmapi.CertificateList
+	var requests cmapi.CertificateRequestList
+	if err := errors.Join(c.List(context.Background(), &all), c.List(context.Background(), &requests)); err != nil {
+		return err.Error()
+	}
+	for _, certificate := range all.Items {
+		fmt.Fprintf(&out, "\nCertificate %s: %+v", certificate.Name, certificate.Status)
+	}
+	for _, request := range requests.Items {
+		fmt.Fprintf(&out, "\nCertificateRequest %s: %+v", request.Name, request.Status.Conditions)
+	}
+	return out.String()
 }
 
 // renew asks cert-manager for a new certificate, as its command line does.
