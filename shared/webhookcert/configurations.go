@@ -3,7 +3,9 @@ package webhookcert
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/url"
+	"strings"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -170,11 +172,16 @@ func admissionHook(index int, name string, config admissionv1.WebhookClientConfi
 	return h
 }
 
-// hostOf is the host in a URL; empty if there is none, as nobody is called so.
+// hostOf is the host in a URL, in the one form that names and addresses have here;
+// empty if there is none, as nobody is called so.
 func hostOf(address string) string {
 	parsed, err := url.Parse(address)
 	if err != nil {
 		return ""
 	}
-	return parsed.Hostname()
+	host := parsed.Hostname()
+	if ip := net.ParseIP(host); ip != nil {
+		return ip.String()
+	}
+	return strings.ToLower(host)
 }

@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	"github.com/kapok-operators/kapok/shared/pki"
 )
 
@@ -72,8 +70,7 @@ func (s *self) Start(ctx context.Context) error {
 	watching.Go(func() { s.watched.run(ctx) })
 	defer watching.Wait()
 	for {
-		wait := s.round(ctx)
-		timer := time.NewTimer(wait)
+		timer := time.NewTimer(s.round(ctx))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -95,37 +92,49 @@ func (s *self) round(ctx context.Context) time.Duration {
 		s.list(ctx, now)
 		plan := pki.Decide(now, s.bundle, s.times.policy)
 		s.report(plan)
-		again, err := s.act(ctx, now, view, plan)
+		next, err := s.act(ctx, now, view, plan)
 		switch {
 		case ctx.Err() != nil:
 			return s.times.look
-		case apierrors.IsConflict(err):
-			// Somebody was faster: what the watch shows next is decided upon.
-			s.Logger.V(1).Info("A bundle has changed meanwhile", "reason", err.Error())
-			return s.times.retry
 		case err != nil:
 			s.Logger.Error(err, "Could not keep the certificate of the webhooks")
 			s.failures++
 			return min(s.times.look, s.times.retry<<min(s.failures-1, 16))
 		}
 		s.failures = 0
-		if !again {
+		switch next {
+		case decideAgain:
+		case tryAgain:
+			return s.times.retry
+		case wait:
 			return cmp.Or(min(plan.Wait, s.times.look), s.times.look)
 		}
 	}
 }
 
-// act takes the steps of a plan. It says whether to decide again at once: a
-// bundle that was written is seen only when the watch shows it.
-func (s *self) act(ctx context.Context, now pki.Moment, view []place, plan pki.Plan) (again bool, err error) {
+// next says what follows when the steps of a plan were taken.
+type next int
+
+const (
+	// wait for what the watch shows, or for time to pass.
+	wait next = iota
+	// decideAgain at once: what was done changes what is known.
+	decideAgain
+	// tryAgain soon: somebody else has changed a bundle meanwhile.
+	tryAgain
+)
+
+// act takes the steps of a plan.
+func (s *self) act(ctx context.Context, now pki.Moment, view []place, plan pki.Plan) (next, error) {
+	made := false
 	bundles := map[string][]byte{}
 	for _, step := range plan.Steps {
 		publish, isPublish := step.(pki.Publish)
 		if !isPublish {
 			if err := s.make(now, step); err != nil {
-				return false, err
+				return wait, err
 			}
-			again = true
+			made = true
 			continue
 		}
 		i := slices.IndexFunc(view, func(p place) bool { return p.Name == publish.Place })
@@ -137,14 +146,17 @@ func (s *self) act(ctx context.Context, now pki.Moment, view []place, plan pki.P
 		s.Logger.V(1).Info("Publishing the authority of the webhooks", "place", publish.Place, "reason", publish.Why)
 	}
 	// A step above may have made this write outdated; the next round has the whole.
-	if again || len(bundles) == 0 {
-		return again, nil
+	if made {
+		return decideAgain, nil
 	}
-	written, err := s.watched.publish(ctx, view, bundles)
+	written, outdated, err := s.watched.publish(ctx, view, bundles)
 	if len(written) > 0 {
 		s.Logger.Info("Published the authority of the webhooks", "configurations", written)
 	}
-	return false, err
+	if outdated {
+		return tryAgain, err
+	}
+	return wait, err
 }
 
 // make takes a step that needs nobody else.

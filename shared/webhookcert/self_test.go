@@ -134,6 +134,51 @@ func TestNotReadyWithoutPermission(t *testing.T) {
 	eventually(t, "the operator is ready", func() bool { return source.Ready(nil) == nil })
 }
 
+// TestOneRefusalHoldsUpNoOther: a configuration that may not be written does not
+// keep the authority out of the others.
+func TestOneRefusalHoldsUpNoOther(t *testing.T) {
+	const closed, open = "closed", "open"
+	for _, name := range []string{closed, open} {
+		create(t, &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}})
+		if err := author(t, authored(name, "a.kapok.dev")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := selfOptions("refusal", newDials())
+	o.Validating = []string{closed, open}
+	rc := operator(t, "refusal", Options{Mode: ModeSelf, Validating: []string{open}})
+	reader := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "refusal-reader"}, Rules: (&Options{Mode: ModeOLM, Validating: []string{closed}}).ClusterRules()}
+	create(t, reader, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: reader.Name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: reader.Name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "refusal"}},
+	})
+	source, err := New(rc, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, source)
+	eventually(t, "the other configuration has the authority", func() bool {
+		return len(configurationNamed(t, open).Webhooks[0].ClientConfig.CABundle) > 0
+	})
+	if err := source.Ready(nil); err == nil || !strings.Contains(err.Error(), "ValidatingWebhookConfiguration "+closed) {
+		t.Errorf("got %v, want the name of the one that is closed", err)
+	}
+	if got := configurationNamed(t, closed).Webhooks[0].ClientConfig.CABundle; len(got) > 0 {
+		t.Errorf("written without permission: %s", got)
+	}
+}
+
+func TestHostOf(t *testing.T) {
+	for address, want := range map[string]string{
+		"https://Hooks.Example:9443/x": "hooks.example", "https://127.0.0.1:1": "127.0.0.1", "https://[0:0::1]:1/": "::1", "https://": "", "%": "",
+	} {
+		if got := hostOf(address); got != want {
+			t.Errorf("%s: %q, want %q", address, got, want)
+		}
+	}
+}
+
 // TestConfigurationComesLate: a configuration that does not exist holds nobody up,
 // and gets the authority as soon as it does. What a person empties is filled again.
 func TestConfigurationComesLate(t *testing.T) {
@@ -194,11 +239,11 @@ func TestReplicasDoNotOverwriteEachOther(t *testing.T) {
 	eventually(t, "the configuration was read", func() bool { return w.view()[0].State == pki.PlacePresent })
 	old := w.view()
 	first, second := someCA(t), someCA(t)
-	if _, err := w.publish(ctx, old, map[string][]byte{old[0].Name: first}); err != nil {
-		t.Fatal(err)
+	if written, outdated, err := w.publish(ctx, old, map[string][]byte{old[0].Name: first}); err != nil || outdated || len(written) != 1 {
+		t.Fatal(written, outdated, err)
 	}
-	if _, err := w.publish(ctx, old, map[string][]byte{old[0].Name: second}); !apierrors.IsConflict(err) {
-		t.Errorf("got %v, want a conflict", err)
+	if written, outdated, err := w.publish(ctx, old, map[string][]byte{old[0].Name: second}); err != nil || !outdated || len(written) != 0 {
+		t.Errorf("got %v, %t, %v; want it to be outdated", written, outdated, err)
 	}
 	if got := configurationNamed(t, name).Webhooks[0].ClientConfig.CABundle; !bytes.Equal(got, first) {
 		t.Errorf("the bundle is %s", got)
@@ -208,7 +253,7 @@ func TestReplicasDoNotOverwriteEachOther(t *testing.T) {
 	if err := env.Client.Delete(t.Context(), gone); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.publish(ctx, old, map[string][]byte{old[0].Name: second}); err == nil {
+	if written, _, err := w.publish(ctx, old, map[string][]byte{old[0].Name: second}); err == nil || len(written) > 0 {
 		t.Error("a configuration that was deleted is written")
 	}
 	if err := env.Client.Get(t.Context(), client.ObjectKey{Name: name}, gone); !apierrors.IsNotFound(err) {

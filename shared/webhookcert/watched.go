@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -163,15 +165,17 @@ type operation struct {
 }
 
 // publish writes new bundles, by the name of their place: one write for each
-// configuration. It says which configurations were written, also if it fails.
+// configuration. It says which were written, also if it fails: one that cannot be
+// written holds up no other. Outdated says that somebody was faster with one at
+// least; that is no error, the watch shows what is there now.
 //
 // A patch that names the version that was read is refused if there is a newer
 // one, so that replicas do not take away what others have just added, and the
 // position of a webhook means what it meant. It is no server-side apply: who
 // applies a bundle comes to own the webhook around it as well, and then its
 // author cannot remove it any more.
-func (w *watched) publish(ctx context.Context, view []place, bundles map[string][]byte) ([]string, error) {
-	var written []string
+func (w *watched) publish(ctx context.Context, view []place, bundles map[string][]byte) (written []string, outdated bool, err error) {
+	var failures []error
 	for _, it := range w.items {
 		var operations []operation
 		for _, p := range view {
@@ -190,12 +194,17 @@ func (w *watched) publish(ctx context.Context, view []place, bundles map[string]
 		}
 		patch, err := json.Marshal(operations)
 		if err != nil {
-			return written, fmt.Errorf("encode the authority for %s: %w", it.title, err)
+			return written, outdated, fmt.Errorf("encode the authority for %s: %w", it.title, err)
 		}
-		if err := it.patch(ctx, patch, metav1.PatchOptions{FieldManager: w.owner}); err != nil {
-			return written, fmt.Errorf("publish the authority in %s: %w", it.title, err)
+		err = it.patch(ctx, patch, metav1.PatchOptions{FieldManager: w.owner})
+		switch {
+		case err == nil:
+			written = append(written, it.title)
+		case apierrors.IsConflict(err):
+			outdated = true
+		default:
+			failures = append(failures, fmt.Errorf("publish the authority in %s: %w", it.title, err))
 		}
-		written = append(written, it.title)
 	}
-	return written, nil
+	return written, outdated, errors.Join(failures...)
 }
