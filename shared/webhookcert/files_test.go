@@ -14,11 +14,10 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kapok-operators/kapok/shared/pki"
 )
@@ -116,6 +115,7 @@ func (f *fleet) inject(bundle []byte) {
 // good is served without a restart, what is not is left alone, and no request
 // fails.
 func TestMountedCertificates(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "mounted")
 	folder := t.TempDir()
 	f.options.Mode, f.options.Directory = ModeCertManager, folder
@@ -218,6 +218,48 @@ func TestMountedCertificates(t *testing.T) {
 	if err := replica.Ready(nil); err == nil || !strings.Contains(err.Error(), "has ended") {
 		t.Errorf("ready with a certificate that has ended: %v", err)
 	}
+}
+
+// TestOLM: the names of webhook configurations are not known there, so that a
+// certificate is trusted if it is valid and the conversions trust it.
+func TestOLM(t *testing.T) {
+	t.Parallel()
+	folder, now := t.TempDir(), time.Now()
+	ca := newIssuer(t, now)
+	create(t, widgets("olm.kapok.dev", "127.0.0.1:1", []byte("\n")))
+	o := Options{
+		Mode: ModeOLM, Directory: folder, Name: "olm", Namespace: "default", Hosts: []string{"127.0.0.1"},
+		Conversions: []string{"widgets.olm.kapok.dev"}, times: quick(newDials()),
+	}
+	source, err := New(operator(t, "olm", o), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, source)
+	cert, key, leaf := ca.issue(t, now, time.Hour)
+	mount(t, folder, map[string][]byte{"tls.crt": cert, "tls.key": key})
+	eventually(t, "the conversion does not trust it", func() bool {
+		err := source.Ready(nil)
+		return err != nil && strings.Contains(err.Error(), "CustomResourceDefinition widgets.olm.kapok.dev does not trust it")
+	})
+	var crd apiextensionsv1.CustomResourceDefinition
+	if err := env.Client.Get(t.Context(), client.ObjectKey{Name: "widgets.olm.kapok.dev"}, &crd); err != nil {
+		t.Fatal(err)
+	}
+	crd.Spec.Conversion.Webhook.ClientConfig.CABundle = ca.pem
+	if err := env.Client.Update(t.Context(), &crd); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is ready", func() bool { return source.Ready(nil) == nil })
+	if status := source.Status(); status.Mode != ModeOLM || !status.NotAfter.Equal(leaf.NotAfter) {
+		t.Errorf("status %+v", status)
+	}
+	cert, key, leaf = ca.issue(t, now, 2*time.Hour)
+	mount(t, folder, map[string][]byte{"tls.crt": cert, "tls.key": key})
+	eventually(t, "the renewed certificate is served", func() bool {
+		got, err := source.GetCertificate(nil)
+		return err == nil && got.Leaf.Equal(leaf) && source.Status().Changes == 1
+	})
 }
 
 func TestChoose(t *testing.T) {

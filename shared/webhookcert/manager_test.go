@@ -20,6 +20,7 @@ import (
 // TestManagerThatCachesWhatItConverts: the cache of a manager cannot fill before
 // the conversion that the same manager serves is trusted, so that must come first.
 func TestManagerThatCachesWhatItConverts(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "cached")
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

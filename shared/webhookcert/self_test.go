@@ -75,6 +75,7 @@ func configurationNamed(t *testing.T, name string) *admissionv1.ValidatingWebhoo
 // TestAuthorTakesAWebhookAway: what the author of a configuration removes is gone,
 // although the operator has put a bundle into it.
 func TestAuthorTakesAWebhookAway(t *testing.T) {
+	t.Parallel()
 	const name = "author"
 	create(t, &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	if err := author(t, authored(name, "a.kapok.dev", "b.kapok.dev")); err != nil {
@@ -107,6 +108,7 @@ func TestAuthorTakesAWebhookAway(t *testing.T) {
 // TestNotReadyWithoutPermission: an operator that cannot publish its authority is
 // not ready and says why; it becomes so by itself.
 func TestNotReadyWithoutPermission(t *testing.T) {
+	t.Parallel()
 	const name = "permission"
 	create(t, &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	if err := author(t, authored(name, "a.kapok.dev")); err != nil {
@@ -137,6 +139,7 @@ func TestNotReadyWithoutPermission(t *testing.T) {
 // TestOneRefusalHoldsUpNoOther: a configuration that may not be written does not
 // keep the authority out of the others.
 func TestOneRefusalHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
 	const closed, open = "closed", "open"
 	for _, name := range []string{closed, open} {
 		create(t, &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}})
@@ -182,6 +185,7 @@ func TestHostOf(t *testing.T) {
 // TestConfigurationComesLate: a configuration that does not exist holds nobody up,
 // and gets the authority as soon as it does. What a person empties is filled again.
 func TestConfigurationComesLate(t *testing.T) {
+	t.Parallel()
 	const name = "late"
 	o := selfOptions(name, newDials())
 	source, err := New(operator(t, name, o), o)
@@ -222,6 +226,7 @@ func TestConfigurationComesLate(t *testing.T) {
 // TestReplicasDoNotOverwriteEachOther: a write that was made from an older version
 // of a configuration does not happen.
 func TestReplicasDoNotOverwriteEachOther(t *testing.T) {
+	t.Parallel()
 	const name = "overwrite"
 	create(t, &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	if err := author(t, authored(name, "a.kapok.dev")); err != nil {
@@ -263,6 +268,7 @@ func TestReplicasDoNotOverwriteEachOther(t *testing.T) {
 
 // TestNothingIsWrittenAtRest: an operator that has nothing to change writes nothing.
 func TestNothingIsWrittenAtRest(t *testing.T) {
+	t.Parallel()
 	const name = "rest"
 	create(t, &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	if err := author(t, authored(name, "a.kapok.dev")); err != nil {
