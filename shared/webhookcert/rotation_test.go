@@ -302,7 +302,7 @@ func (f *fleet) configure(bundle, elsewhere []byte) {
 	})
 }
 
-// TestRotationsUnderLoad changes the authorities of eight replicas a hundred
+// TestRotationsUnderLoad changes the authorities of ten replicas a hundred
 // times while requests go through validating, mutating and conversion webhooks,
 // with clocks that jump and a replica that is lost and replaced now and then. No
 // request fails, and no server is started twice.
@@ -311,7 +311,7 @@ func TestRotationsUnderLoad(t *testing.T) {
 	foreign := append([]byte("# our own\n"), someCA(t)...)
 	f.configure(foreign, foreign)
 	var replicas []*served
-	for range 8 {
+	for range 10 {
 		replicas = append(replicas, f.join())
 	}
 	for _, replica := range replicas {

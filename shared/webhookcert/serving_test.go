@@ -253,7 +253,7 @@ func (d *dials) now() pki.Moment {
 // requests in it have ended, with the bundle of before.
 func quick(d *dials) times {
 	policy := pki.DefaultPolicy()
-	policy.Settle, policy.Grace = 2500*time.Millisecond, time.Second
+	policy.Settle, policy.Grace = 3*time.Second, time.Second
 	return times{now: d.now, policy: policy, look: 100 * time.Millisecond, list: 300 * time.Millisecond, retry: 50 * time.Millisecond}
 }
 
