@@ -154,7 +154,7 @@ work_modules() {
 # other_modules prints the folders of the modules outside the workspace that hold code of this repository.
 other_modules() {
   local file
-  for file in "$ROOT"/hack/*/go.mod "$ROOT"/operators/*/test/go.mod; do
+  for file in "$ROOT"/hack/*/go.mod "$ROOT"/operators/*/test/go.mod "$ROOT"/shared/test/go.mod; do
     [[ -f $file ]] || continue
     # Modules that only pin tools hold no code.
     grep -q '^tool' "$file" || dirname "$file"

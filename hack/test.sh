@@ -44,7 +44,8 @@ unit() {
   done
   export GOWORK=off
   for folder in $(other_modules); do
-    run_tests unit "$folder" ./... || status=1
+    mapfile -t names < <(unit_packages "$folder")
+    ((${#names[@]} == 0)) || run_tests unit "$folder" "${names[@]}" || status=1
   done
   return "$status"
 }
@@ -70,7 +71,11 @@ envtest() {
   localcluster=$(go_tool localcluster)
   KAPOK_KUBE_BIN=$("$localcluster" assets)
   export KAPOK_KUBE_BIN
-  needing envtest "$NEEDS_KUBERNETES"
+  local status=0
+  needing envtest "$NEEDS_KUBERNETES" || status=1
+  # What the shared library is tested with and must not depend on.
+  GOWORK=off run_tests envtest "$ROOT/shared/test" -count=1 -timeout 15m ./... || status=1
+  return "$status"
 }
 
 component() {
