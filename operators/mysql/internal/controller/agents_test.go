@@ -1,6 +1,7 @@
 package controller_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -149,7 +150,7 @@ func (s *agents) Get(namespace, pod string) (link.Peer, bool) {
 }
 
 // Send takes a directive to its agent.
-func (s *agents) Send(key link.PeerKey, payload json.RawMessage) error {
+func (s *agents) Send(_ context.Context, key link.PeerKey, payload json.RawMessage) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.all[key.Pod]
