@@ -82,7 +82,7 @@ func (r Result) Written() bool { return r.Reason != Unchanged }
 func (a *Applier) Apply(ctx context.Context, desired ...runtime.ApplyConfiguration) ([]Result, error) {
 	results := make([]Result, 0, len(desired))
 	for _, ac := range desired {
-		result, err := a.one(ctx, ac)
+		result, err := a.one(ctx, ac, nil)
 		if err != nil {
 			return results, err
 		}
@@ -91,7 +91,21 @@ func (a *Applier) Apply(ctx context.Context, desired ...runtime.ApplyConfigurati
 	return results, nil
 }
 
-func (a *Applier) one(ctx context.Context, ac runtime.ApplyConfiguration) (Result, error) {
+// Licence is asked for before a write that cannot be undone. It returns the
+// resource version of the object for which the write is right, or an error if it
+// is not: what is read from a cache tells whether to write, and must not be all
+// that licenses it. Empty means that any version will do, as for an object that
+// is not there.
+type Licence func(ctx context.Context) (resourceVersion string, err error)
+
+// ApplyUnder is Apply of one object under a licence, which is asked for only if
+// there is something to write. The API server refuses the write, with a
+// conflict, if the object is in another state by then.
+func (a *Applier) ApplyUnder(ctx context.Context, licence Licence, desired runtime.ApplyConfiguration) (Result, error) {
+	return a.one(ctx, desired, licence)
+}
+
+func (a *Applier) one(ctx context.Context, ac runtime.ApplyConfiguration, licence Licence) (Result, error) {
 	raw, key, err := encode(ac)
 	if err != nil {
 		return Result{}, err
@@ -136,6 +150,13 @@ func (a *Applier) one(ctx context.Context, ac runtime.ApplyConfiguration) (Resul
 	if !result.Written() {
 		a.settle(key, now)
 		return result, nil
+	}
+	if licence != nil {
+		version, err := licence(ctx)
+		if err != nil {
+			return Result{}, fmt.Errorf("apply %s: %w", key, err)
+		}
+		want.SetResourceVersion(version)
 	}
 	err = a.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want),
 		client.FieldOwner(a.FieldOwner), client.ForceOwnership)

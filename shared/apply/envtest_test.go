@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -172,6 +173,49 @@ func TestChangeIsWrittenOnce(t *testing.T) {
 	}
 	if got := reasons(t, a, system(ns, o, "db:2")...); len(got) != 0 {
 		t.Errorf("the change was written again: %v", got)
+	}
+}
+
+// TestALicenceIsAskedForBeforeAWriteAlone: it costs a read, and what it says holds.
+func TestALicenceIsAskedForBeforeAWriteAlone(t *testing.T) {
+	ns := namespace(t)
+	a, _ := counting()
+	asked, version, refusal := 0, "", error(nil)
+	licence := func(context.Context) (string, error) {
+		asked++
+		return version, refusal
+	}
+	settings := func(mode string) runtime.ApplyConfiguration {
+		return corev1ac.ConfigMap("settings", ns).WithData(map[string]string{"mode": mode})
+	}
+	current := func() string {
+		var cm corev1.ConfigMap
+		if err := env.Client.Get(t.Context(), types.NamespacedName{Namespace: ns, Name: "settings"}, &cm); err != nil {
+			t.Fatal(err)
+		}
+		return cm.ResourceVersion
+	}
+	if got, err := a.ApplyUnder(t.Context(), licence, settings("a")); err != nil || got.Reason != Missing || asked != 1 {
+		t.Fatalf("%+v, %v, asked %d times", got, err, asked)
+	}
+	if got, err := a.ApplyUnder(t.Context(), licence, settings("a")); err != nil || got.Written() || asked != 1 {
+		t.Errorf("what is there already: %+v, %v, asked %d times", got, err, asked)
+	}
+	before := current()
+	refusal = errors.New("somebody else leads")
+	if _, err := a.ApplyUnder(t.Context(), licence, settings("b")); !errors.Is(err, refusal) || current() != before {
+		t.Errorf("written without a licence: %v", err)
+	}
+	version, refusal = "1", nil
+	if _, err := a.ApplyUnder(t.Context(), licence, settings("b")); !apierrors.IsConflict(err) || current() != before {
+		t.Errorf("written over another state of the object: %v", err)
+	}
+	version = before
+	if got, err := a.ApplyUnder(t.Context(), licence, settings("b")); err != nil || got.Reason != Changed || current() == before {
+		t.Errorf("with a licence: %+v, %v", got, err)
+	}
+	if got, err := a.ApplyUnder(t.Context(), licence, settings("b")); err != nil || got.Written() {
+		t.Errorf("the version of a licence became a part of what is wanted: %+v, %v", got, err)
 	}
 }
 

@@ -35,6 +35,11 @@ type AuthorityOptions struct {
 	ServerName string
 	// Replica is this operator replica's name; it becomes the common name.
 	Replica string
+	// Folder is where the authority outlives a restart of the container: a
+	// volume in memory that ends with the pod. Without one every start makes an
+	// authority that nobody trusts until it is published, so that an operator
+	// that restarts in a bad network is of no use to its agents for as long.
+	Folder string
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// LeafLifetime and CALifetime are for tests; zero means the defaults.
@@ -42,9 +47,10 @@ type AuthorityOptions struct {
 }
 
 // Authority is the certificate authority of one operator replica. It lives in
-// memory only: neither its key nor the leaf's is ever written anywhere, and a
-// restarted replica has a new one. The public part is published for agents
-// (Publisher, Hub.SetTrust).
+// memory only: its key is at most in a volume in memory that ends with the pod
+// (AuthorityOptions.Folder), and the leaf's is nowhere else. A replaced replica
+// has a new one. The public part is published for agents (Publisher,
+// Hub.SetTrust).
 //
 // The leaf is issued anew when two thirds of its life are spent. The authority
 // itself is followed by a new one when two thirds of its own life are spent;
@@ -78,7 +84,13 @@ func NewAuthority(opts AuthorityOptions) (*Authority, error) {
 		return nil, errors.New("make a link authority: the replica's name is missing")
 	}
 	a := &Authority{opts: opts}
+	if err := a.recall(); err != nil {
+		return nil, err
+	}
 	if _, err := a.certificate(); err != nil {
+		return nil, err
+	}
+	if err := a.keep(); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -156,6 +168,8 @@ func (a *Authority) rotate(now time.Time) error {
 		return err
 	}
 	a.cas = append(a.cas, next)
+	// Whom it serves matters more than the next start: without a copy that one makes a new authority, as it always may.
+	_ = a.keep()
 	return nil
 }
 
@@ -178,7 +192,7 @@ func (a *Authority) found(now time.Time) (*signer, error) {
 	}
 	template := &x509.Certificate{
 		SerialNumber:                serial,
-		Subject:                     pkix.Name{CommonName: a.opts.Replica + " link authority"},
+		Subject:                     pkix.Name{CommonName: authorityName(a.opts.Replica)},
 		NotBefore:                   now.Add(-backdate),
 		NotAfter:                    now.Add(a.opts.CALifetime),
 		IsCA:                        true,
@@ -198,6 +212,9 @@ func (a *Authority) found(now time.Time) (*signer, error) {
 	}
 	return &signer{cert: cert, key: key, from: now}, nil
 }
+
+// authorityName is the common name of a replica's authorities.
+func authorityName(replica string) string { return replica + " link authority" }
 
 func (a *Authority) issue(ca *signer, now time.Time) (*tls.Certificate, error) {
 	key, serial, err := newKey()

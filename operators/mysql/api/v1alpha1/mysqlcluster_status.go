@@ -7,6 +7,7 @@ import (
 // MySQLClusterStatus is what the operator has done and found.
 //
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.record) || has(self.record)",message="record must not be removed once it is committed (I1)"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.observedTerm) || (has(self.observedTerm) && self.observedTerm >= oldSelf.observedTerm)",message="observedTerm must not go down: an earlier leader of the operator must not write what it saw over the status of a later one (I11)"
 type MySQLClusterStatus struct {
 	// observedGeneration is the generation of the spec that the rest of the status is about.
 	// +optional
@@ -17,6 +18,11 @@ type MySQLClusterStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	ObservedEpoch int64 `json:"observedEpoch,omitempty"`
+	// observedTerm is the leadership of the operator that wrote the rest of this status (see record.term). The API server
+	// refuses a status of an earlier one, so that an operator that was deposed and has not noticed cannot write what it saw.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	ObservedTerm int64 `json:"observedTerm,omitempty"`
 
 	// summary says in one word what the cluster is doing: Healthy when all is as it should be. It is for people; programs
 	// read the conditions.

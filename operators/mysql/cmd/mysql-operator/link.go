@@ -39,7 +39,7 @@ func listen(mgr *manager.Manager, clients kubernetes.Interface, c config, wake *
 	if err != nil {
 		return nil, err
 	}
-	authority, err := link.NewAuthority(link.AuthorityOptions{Replica: replica})
+	authority, err := link.NewAuthority(link.AuthorityOptions{Replica: replica, Folder: c.linkKeys})
 	if err != nil {
 		return nil, fmt.Errorf("make the link's authority: %w", err)
 	}

@@ -32,6 +32,8 @@ type config struct {
 	manager  manager.Config
 	manifest manifest.Config
 	linkBind string
+	// linkKeys is the folder in which the link's authority outlives a restart of the container; empty for nowhere.
+	linkKeys string
 }
 
 func main() {
@@ -49,6 +51,7 @@ func parse(args []string) (config, error) {
 	fs.StringVar(&c.manifest.MySQLRepository, "mysql-image-repository", "docker.io/library/mysql", "image `repository` of MySQL; the tag is spec.version")
 	fs.StringVar(&c.manifest.LinkAddress, "link-address", "", "`host:port` where agents find the operator's replicas")
 	fs.StringVar(&c.linkBind, "link-bind-address", ":9443", "where to listen for agents")
+	fs.StringVar(&c.linkKeys, "link-keys", "", "folder in memory that keeps the link's authority over restarts of the container; agents trust a restarted replica at once then")
 	if err := fs.Parse(args); err != nil {
 		return c, err
 	}
@@ -103,7 +106,7 @@ func run(ctx context.Context, args []string) error {
 		Actor: &act.Actor{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Agents: agents.hub, Memory: observer, Telemetry: mgr.Telemetry,
 			Objects: &act.KubernetesObjects{
-				Client: mgr.GetClient(), Config: c.manifest, LinkCA: agents.trust,
+				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Config: c.manifest, LinkCA: agents.trust,
 				Applier: &apply.Applier{Client: mgr.GetClient(), FieldOwner: name},
 			},
 		},

@@ -75,8 +75,12 @@ func (a *Actor) remember(cluster *v1alpha1.MySQLCluster, desired *ac.MySQLCluste
 }
 
 func (a *Actor) live(ctx context.Context, cluster *v1alpha1.MySQLCluster) (*v1alpha1.MySQLCluster, error) {
+	return readLive(ctx, a.Live, cluster)
+}
+
+func readLive(ctx context.Context, reader client.Reader, cluster *v1alpha1.MySQLCluster) (*v1alpha1.MySQLCluster, error) {
 	var live v1alpha1.MySQLCluster
-	if err := a.Live.Get(ctx, client.ObjectKeyFromObject(cluster), &live); err != nil {
+	if err := reader.Get(ctx, client.ObjectKeyFromObject(cluster), &live); err != nil {
 		return nil, fmt.Errorf("read the record of %s live: %w", cluster.Name, err)
 	}
 	return &live, nil

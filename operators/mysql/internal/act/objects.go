@@ -2,6 +2,7 @@ package act
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
@@ -24,8 +26,9 @@ import (
 
 // KubernetesObjects applies what surrounds the instances of a cluster.
 type KubernetesObjects struct {
-	// Client reads from the cache and writes.
+	// Client reads from the cache and writes. Live reads from the API server.
 	Client client.Client
+	Live   client.Reader
 	// Applier writes what differs.
 	Applier *apply.Applier
 	// Config is the installation's part of the objects.
@@ -46,10 +49,47 @@ func (k *KubernetesObjects) Apply(ctx context.Context, obs *observe.Observation,
 	fail("apply the endpoints", err)
 	objects, err := k.objects(ctx, obs, plan)
 	if err == nil {
-		_, err = k.Applier.Apply(ctx, objects...)
+		err = k.applyAll(ctx, obs, objects)
 	}
 	fail("apply the objects", err)
 	return append(failures, k.enlarge(ctx, obs)...)
+}
+
+// applyAll applies the objects in order. The StatefulSet alone can end instances that somebody else wants, by a number of
+// replicas that is out of date.
+func (k *KubernetesObjects) applyAll(ctx context.Context, obs *observe.Observation, objects []runtime.ApplyConfiguration) error {
+	licence := func(ctx context.Context) (string, error) { return k.mayShape(ctx, obs) }
+	for _, object := range objects {
+		var err error
+		if _, ok := object.(*appsv1ac.StatefulSetApplyConfiguration); ok {
+			_, err = k.Applier.ApplyUnder(ctx, licence, object)
+		} else {
+			_, err = k.Applier.Apply(ctx, object)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mayShape is the licence to write the StatefulSet: the specification and the record are still those that were observed, so
+// that neither the user nor a later leader of the operator wants another number of instances. The set is read first. If a
+// later leader writes it after that, the write is refused; if it wrote before, its record is seen.
+func (k *KubernetesObjects) mayShape(ctx context.Context, obs *observe.Observation) (string, error) {
+	var set appsv1.StatefulSet
+	name := types.NamespacedName{Namespace: obs.Cluster.Namespace, Name: manifest.StatefulSet(obs.Cluster.Name)}
+	if err := k.Live.Get(ctx, name, &set); client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("read StatefulSet %s live: %w", name, err)
+	}
+	live, err := readLive(ctx, k.Live, obs.Cluster)
+	if err != nil {
+		return "", err
+	}
+	if live.UID != obs.Cluster.UID || live.Generation != obs.Cluster.Generation || !sameRecord(observe.Record(live.Status.Record), obs.Topology.Record) {
+		return "", errors.New("the cluster has changed since it was observed; it is looked at again")
+	}
+	return set.ResourceVersion, nil
 }
 
 // Redirect points the read-write Service at the primary, if its endpoints have been made: making them is up to Apply,

@@ -207,7 +207,7 @@ func (w *world) live(rc *rest.Config) {
 	reconciler := &controller.Reconciler{
 		Observer: observer, Grants: &act.Grants{},
 		Actor: &act.Actor{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Agents: w.agents, Memory: observer,
-			Objects: &act.KubernetesObjects{Client: mgr.GetClient(), Config: installation,
+			Objects: &act.KubernetesObjects{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Config: installation,
 				LinkCA:  func() []byte { return []byte("certificates\n") },
 				Applier: &apply.Applier{Client: mgr.GetClient(), FieldOwner: "mysql-operator"}}},
 		Reporter: &report.Reporter{Client: mgr.GetClient(), Events: event.NewEmitter(mgr.GetEventRecorder("mysql-operator"), 100), Now: time.Now},

@@ -35,6 +35,9 @@ const atOnce = time.Millisecond
 // notYet is when to come back while the term of a new leadership is being read.
 const notYet = 50 * time.Millisecond
 
+// deposed is when to look again at a cluster that a later leadership works on.
+const deposed = 5 * time.Second
+
 // urgent is the queue priority of rounds on which a failover waits.
 const urgent = 100
 
@@ -43,6 +46,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	obs, err := r.Observer.Observe(ctx, req.NamespacedName)
 	if errors.Is(err, observe.ErrNotLeading) {
 		return ctrl.Result{RequeueAfter: notYet}, nil
+	}
+	if errors.Is(err, observe.ErrDeposed) {
+		ctrl.LoggerFrom(ctx).Info("Left alone", "reason", err.Error())
+		return ctrl.Result{RequeueAfter: deposed}, nil
 	}
 	if err != nil {
 		return ctrl.Result{}, errors.Join(err, r.Reporter.Unknown(ctx, req.NamespacedName, err))

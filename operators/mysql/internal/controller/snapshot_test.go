@@ -48,10 +48,10 @@ func (w *world) snapshot() string {
 	}
 	out.WriteString(w.agents.snapshot())
 	// Whose word came last is no part of the state.
-	return term.ReplaceAllString(strings.ReplaceAll(out.String(), w.name.Namespace, "namespace"), `"term": 0`)
+	return term.ReplaceAllString(strings.ReplaceAll(out.String(), w.name.Namespace, "namespace"), `"$1": 0`)
 }
 
-var term = regexp.MustCompile(`"term": \d+`)
+var term = regexp.MustCompile(`"(term|observedTerm)": \d+`)
 
 // snapshot says what every instance is, and whether it holds what was acknowledged to clients and what the others hold.
 func (s *agents) snapshot() string {

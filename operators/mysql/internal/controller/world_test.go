@@ -118,7 +118,7 @@ func newOperator(w *world, c *testkit.CrashPoint) *operator {
 		Actor: &act.Actor{
 			Client: cached, Live: c, Agents: w.agents, Memory: observer,
 			Objects: &act.KubernetesObjects{
-				Client: cached, Config: installation, LinkCA: func() []byte { return []byte("certificates\n") },
+				Client: cached, Live: c, Config: installation, LinkCA: func() []byte { return []byte("certificates\n") },
 				Applier: &apply.Applier{Client: cached, FieldOwner: "mysql-operator"},
 			},
 		},

@@ -33,6 +33,10 @@ type Peers interface {
 // ErrNotLeading says that the term of this replica's leadership is not known (yet): nothing may be decided.
 var ErrNotLeading = errors.New("this replica does not lead")
 
+// ErrDeposed says that the record is of a later leadership than this replica's: somebody else leads by now, and whatever
+// this replica would do or write is out of date (I11). Its process ends as soon as it notices.
+var ErrDeposed = errors.New("another replica of the operator leads in a later term")
+
 // Observation is what was seen of one cluster.
 type Observation struct {
 	// Cluster is the newest state of the custom resource that is known. It is a copy.
@@ -84,7 +88,8 @@ type memberMemory struct {
 	unfitSince  time.Time
 }
 
-// Observe looks at one cluster; it returns nil if there is none.
+// Observe looks at one cluster; it returns nil if there is none. ErrNotLeading and ErrDeposed mean that this replica has
+// nothing to do with it, now or any more.
 func (o *Observer) Observe(ctx context.Context, name types.NamespacedName) (*Observation, error) {
 	cluster, err := o.cluster(ctx, name)
 	if err != nil || cluster == nil {
@@ -95,6 +100,9 @@ func (o *Observer) Observe(ctx context.Context, name types.NamespacedName) (*Obs
 		return nil, ErrNotLeading
 	}
 	cluster = o.newest(name, cluster)
+	if record := Record(cluster.Status.Record); record.Term > term {
+		return nil, fmt.Errorf("%w: %d, and this one of %d", ErrDeposed, record.Term, term)
+	}
 	out := &Observation{
 		Cluster: cluster, Pods: map[string]*corev1.Pod{}, Claims: map[string]*corev1.PersistentVolumeClaim{},
 		Slices: map[string]bool{}, PodProblems: map[string]PodProblem{}, Unreadable: map[string]string{},

@@ -171,6 +171,18 @@ func TestAnotherClusterOfTheNameIsNotTheOldOne(t *testing.T) {
 	}
 }
 
+// TestADeposedReplicaLooksAtNothing: what it would decide on is no longer its business.
+func TestADeposedReplicaLooksAtNothing(t *testing.T) {
+	w := newWorld()
+	for term, want := range map[int64]error{4: nil, 5: nil, 6: ErrDeposed} {
+		w.live.cluster.Status.Record.Term = term
+		w.Forget(name)
+		if _, err := w.Observe(t.Context(), name); !errors.Is(err, want) {
+			t.Errorf("with a record of term %d a replica of term 5 gets %v, want %v", term, err, want)
+		}
+	}
+}
+
 func TestNobodyDecidesWithoutATerm(t *testing.T) {
 	w := newWorld()
 	w.Term = func() (uint64, bool) { return 0, false }

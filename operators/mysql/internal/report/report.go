@@ -98,8 +98,8 @@ func (r *Reporter) Retiring(ctx context.Context, cluster *v1alpha1.MySQLCluster)
 // kept is the status as it is, but for summary and conditions.
 func kept(cluster *v1alpha1.MySQLCluster, summary v1alpha1.Summary, conditions []metav1.Condition) status.Status {
 	out := status.Status{
-		ObservedGeneration: cluster.Generation, ObservedEpoch: cluster.Status.ObservedEpoch, Summary: summary, Ready: cluster.Status.Ready,
-		ReadyInstances: cluster.Status.ReadyInstances, Version: cluster.Status.Version, Instances: cluster.Status.Instances,
+		ObservedGeneration: cluster.Generation, ObservedEpoch: cluster.Status.ObservedEpoch, ObservedTerm: cluster.Status.ObservedTerm,
+		Summary: summary, Ready: cluster.Status.Ready, ReadyInstances: cluster.Status.ReadyInstances, Version: cluster.Status.Version, Instances: cluster.Status.Instances,
 		Conditions: conditions,
 	}
 	if e := cluster.Status.Endpoints; e != nil {
@@ -185,7 +185,8 @@ func claimProblem(claim *corev1.PersistentVolumeClaim) (status.Problem, bool) {
 func (r *Reporter) write(ctx context.Context, cluster *v1alpha1.MySQLCluster, derived status.Status) error {
 	conditions := condition.Merge(status.Types(), cluster.Status.Conditions, derived.Conditions, cluster.Generation, metav1.NewTime(r.Now()))
 	want := v1alpha1.MySQLClusterStatus{
-		ObservedGeneration: derived.ObservedGeneration, ObservedEpoch: derived.ObservedEpoch, Summary: derived.Summary, Ready: derived.Ready,
+		ObservedGeneration: derived.ObservedGeneration, ObservedEpoch: derived.ObservedEpoch, ObservedTerm: derived.ObservedTerm,
+		Summary: derived.Summary, Ready: derived.Ready,
 		ReadyInstances: derived.ReadyInstances, Version: derived.Version, Endpoints: &derived.Endpoints,
 		Record: cluster.Status.Record, Conditions: conditions, Instances: derived.Instances,
 	}
@@ -214,7 +215,7 @@ func same(a, b v1alpha1.MySQLClusterStatus) bool {
 
 func configuration(s status.Status, conditions []metav1.Condition) *ac.MySQLClusterStatusApplyConfiguration {
 	out := ac.MySQLClusterStatus().WithObservedGeneration(s.ObservedGeneration).
-		WithObservedEpoch(s.ObservedEpoch).WithSummary(s.Summary).WithReady(s.Ready).
+		WithObservedEpoch(s.ObservedEpoch).WithObservedTerm(s.ObservedTerm).WithSummary(s.Summary).WithReady(s.Ready).
 		WithReadyInstances(s.ReadyInstances).WithVersion(strings.ToValidUTF8(s.Version, "")).
 		WithEndpoints(ac.Endpoints().WithReadWrite(s.Endpoints.ReadWrite).WithReadOnly(s.Endpoints.ReadOnly).WithRead(s.Endpoints.Read)).
 		WithConditions(condition.Apply(conditions)...)

@@ -42,6 +42,7 @@ type Problem struct {
 type Status struct {
 	ObservedGeneration int64
 	ObservedEpoch      int64
+	ObservedTerm       int64
 	Summary            v1alpha1.Summary
 	Ready              string
 	ReadyInstances     int32
@@ -55,6 +56,7 @@ type Status struct {
 func Derive(in Input) Status {
 	out := Status{ObservedGeneration: in.Cluster.Generation, Endpoints: endpoints(in.Cluster)}
 	out.ObservedEpoch = int64(in.Observation.Record.Epoch) //nolint:gosec // Epochs count failovers.
+	out.ObservedTerm = int64(in.Observation.Term)          //nolint:gosec // Seconds and a count, below 2^53.
 	for i := range in.Observation.Members {
 		m := &in.Observation.Members[i]
 		status := describe(in, m)

@@ -23,6 +23,7 @@ package v1alpha1
 // +kubebuilder:validation:XValidation:rule="self.all(option, option.matches('^[a-z][a-z0-9_]{0,79}([.][a-z0-9_]{1,47})?$'))",message="configuration must name options of mysqld in lower case with underscores, such as max_connections"
 // +kubebuilder:validation:XValidation:rule="!self.exists(option, option.matches('{{.}}'))",messageExpression="'configuration must not set ' + self.filter(option, option.matches('{{.}}'))[0] + ': it belongs to the operator, because data safety or the shape of the pod rests on it'"
 // +kubebuilder:validation:XValidation:rule="self.all(option, !option.matches('^(loose_|maximum_)*max_connections$') || self[option].matches('^[0-9]{2,6}$') && int(self[option]) >= 20)",message="configuration.max_connections must be a whole number from 20 to 999999: replicas and the agent connect as well, and mysqld takes a word for the least it knows"
+// +kubebuilder:validation:XValidation:rule="self.all(option, !option.matches('^(loose_|maximum_)*innodb_flush_method$') || self[option].matches('^(?i)(fsync|o_dsync|o_direct)$'))",message="configuration.innodb_flush_method must be fsync, O_DSYNC or O_DIRECT: the others leave out syncs on which it rests that acknowledged writes survive"
 type Configuration map[string]OptionValue
 `
 

@@ -210,6 +210,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+    - name: observedTerm
+      type:
+        scalar: numeric
     - name: ready
       type:
         scalar: string

@@ -17,6 +17,9 @@ type MySQLClusterStatusApplyConfiguration struct {
 	// observedEpoch is the epoch of the record that the rest of this status is about. While a failover or a switchover is
 	// under way the record comes first: as long as it names a later epoch, the rest tells what was before.
 	ObservedEpoch *int64 `json:"observedEpoch,omitempty"`
+	// observedTerm is the leadership of the operator that wrote the rest of this status (see record.term). The API server
+	// refuses a status of an earlier one, so that an operator that was deposed and has not noticed cannot write what it saw.
+	ObservedTerm *int64 `json:"observedTerm,omitempty"`
 	// summary says in one word what the cluster is doing: Healthy when all is as it should be. It is for people; programs
 	// read the conditions.
 	Summary *apiv1alpha1.Summary `json:"summary,omitempty"`
@@ -56,6 +59,14 @@ func (b *MySQLClusterStatusApplyConfiguration) WithObservedGeneration(value int6
 // If called multiple times, the ObservedEpoch field is set to the value of the last call.
 func (b *MySQLClusterStatusApplyConfiguration) WithObservedEpoch(value int64) *MySQLClusterStatusApplyConfiguration {
 	b.ObservedEpoch = &value
+	return b
+}
+
+// WithObservedTerm sets the ObservedTerm field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ObservedTerm field is set to the value of the last call.
+func (b *MySQLClusterStatusApplyConfiguration) WithObservedTerm(value int64) *MySQLClusterStatusApplyConfiguration {
+	b.ObservedTerm = &value
 	return b
 }
 
