@@ -2,6 +2,7 @@ package observability
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -34,7 +35,8 @@ type Sample struct {
 }
 
 // Objects exposes what is known about each object of a kind. All series of an object go with one call of Forget, so that
-// none can be left behind. It is safe for concurrent use.
+// none can be left behind. It is safe for concurrent use, where calls for one object come one after the other, as the rounds
+// of a controller do. A scrape holds up a round for as long as it reads that one object.
 type Objects struct {
 	families []*Family
 	descs    map[*Family]*prometheus.Desc
@@ -45,6 +47,7 @@ type Objects struct {
 
 // series are those of one object.
 type series struct {
+	mu       sync.Mutex
 	gauges   []Sample
 	counters map[string]*Sample
 }
@@ -62,16 +65,18 @@ func NewObjects(families ...*Family) *Objects {
 
 // Set replaces the gauges of an object by samples, which are the collector's from then on.
 func (o *Objects) Set(name types.NamespacedName, samples []Sample) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.series(name).gauges = samples
+	s := o.series(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gauges = samples
 }
 
 // Add raises a counter of an object.
 func (o *Objects) Add(name types.NamespacedName, f *Family, n float64, labels ...string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.series(name).counter(f, labels).Value += n
+	s := o.series(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counter(f, labels).Value += n
 }
 
 // Forget drops every series of an object.
@@ -81,8 +86,10 @@ func (o *Objects) Forget(name types.NamespacedName) {
 	delete(o.objects, name)
 }
 
-// series returns those of an object, with its counters at 0 if it is new; the caller holds the lock.
+// series returns those of an object, with its counters at 0 if it is new.
 func (o *Objects) series(name types.NamespacedName) *series {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if s := o.objects[name]; s != nil {
 		return s
 	}
@@ -121,23 +128,26 @@ func (o *Objects) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (o *Objects) Collect(out chan<- prometheus.Metric) {
-	// The channel is read by others, who may be slow: a round must not wait for them.
-	for _, m := range o.collected() {
-		out <- m
+	o.mu.Lock()
+	objects := maps.Clone(o.objects)
+	o.mu.Unlock()
+	for name, s := range objects {
+		// The channel is read by others, who may be slow: a round must not wait for them.
+		for _, m := range o.metrics(name, s) {
+			out <- m
+		}
 	}
 }
 
-func (o *Objects) collected() []prometheus.Metric {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	var out []prometheus.Metric
-	for name, s := range o.objects {
-		for i := range s.gauges {
-			out = append(out, o.metric(name, prometheus.GaugeValue, &s.gauges[i]))
-		}
-		for _, c := range s.counters {
-			out = append(out, o.metric(name, prometheus.CounterValue, c))
-		}
+func (o *Objects) metrics(name types.NamespacedName, s *series) []prometheus.Metric {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]prometheus.Metric, 0, len(s.gauges)+len(s.counters))
+	for i := range s.gauges {
+		out = append(out, o.metric(name, prometheus.GaugeValue, &s.gauges[i]))
+	}
+	for _, c := range s.counters {
+		out = append(out, o.metric(name, prometheus.CounterValue, c))
 	}
 	return out
 }

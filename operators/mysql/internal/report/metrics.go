@@ -185,9 +185,9 @@ func (m *Metrics) set(name types.NamespacedName, measure status.Measure, pods ma
 	if m == nil {
 		return
 	}
+	samples := m.families.samples(measure, pods)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	samples := m.families.samples(measure, pods)
 	if t := m.stories[name]; t != nil && t.gap != nil {
 		samples = append(samples, observability.Sample{
 			Family: m.families.lastGap, Labels: []string{string(t.gap.Cause)}, Value: t.gap.Whole().Seconds()})

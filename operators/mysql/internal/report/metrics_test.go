@@ -1,6 +1,8 @@
 package report
 
 import (
+	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -218,4 +220,34 @@ func TestNamesAreGood(t *testing.T) {
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
+}
+
+// BenchmarkClusters is what the metrics of a thousand clusters of two cost: memory, and the processor at each scrape.
+func BenchmarkClusters(b *testing.B) {
+	const clusters = 1000
+	registry := prometheus.NewRegistry()
+	m, err := NewMetrics(registry)
+	if err != nil {
+		b.Fatal(err)
+	}
+	measure, pods := measure(pair(1, start())), pods()
+	used := func() uint64 {
+		var s runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&s)
+		return s.HeapAlloc
+	}
+	before := used()
+	for i := range clusters {
+		name := types.NamespacedName{Namespace: "shop", Name: fmt.Sprint("db-", i)}
+		m.round(name, trace.SpanContext{}, pair(1, start()), act.Outcome{}, start())
+		m.set(name, measure, pods)
+	}
+	held := used() - before
+	for b.Loop() {
+		if _, err := registry.Gather(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(held)/clusters, "B/cluster")
 }
