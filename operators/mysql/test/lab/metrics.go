@@ -85,14 +85,17 @@ func (l *Lab) forward(namespace, pod string, to int) (port uint16, stop func(), 
 		return 0, nil, fmt.Errorf("prepare a way to %s: %w", pod, err)
 	}
 	url := l.Core.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("portforward").URL()
-	ended, ready, failed := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	ended, ready, done, failed := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	var told bytes.Buffer
 	forwarder, err := portforward.New(spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, url),
 		[]string{fmt.Sprintf("0:%d", to)}, ended, ready, io.Discard, &told)
 	if err != nil {
 		return 0, nil, fmt.Errorf("prepare a way to %s: %w", pod, err)
 	}
-	go func() { failed <- forwarder.ForwardPorts() }()
+	go func() {
+		defer close(done)
+		failed <- forwarder.ForwardPorts()
+	}()
 	select {
 	case <-ready:
 	case err := <-failed:
@@ -103,7 +106,7 @@ func (l *Lab) forward(namespace, pod string, to int) (port uint16, stop func(), 
 		close(ended)
 		return 0, nil, fmt.Errorf("find a way to %s: %w", pod, err)
 	}
-	return ports[0].Local, func() { close(ended); <-failed }, nil
+	return ports[0].Local, func() { close(ended); <-done }, nil
 }
 
 // Total sums the values of a metric over the series that have the given labels. A metric that is not there has none.
