@@ -198,15 +198,19 @@ func electionNamespace(c Config) (string, error) {
 	if c.LeaderElectionNamespace != "" {
 		return c.LeaderElectionNamespace, nil
 	}
-	namespace, err := OwnNamespace()
+	namespace, err := c.OwnNamespace()
 	if err != nil {
 		return "", fmt.Errorf("find the election's namespace (or set -leader-election-namespace): %w", err)
 	}
 	return namespace, nil
 }
 
-// OwnNamespace returns the namespace of the pod that this program runs in.
-func OwnNamespace() (string, error) {
+// OwnNamespace returns the namespace of the pod that this program runs in: what
+// the flag says, else what Kubernetes has left in the pod.
+func (c Config) OwnNamespace() (string, error) {
+	if c.Pod.Namespace != "" {
+		return c.Pod.Namespace, nil
+	}
 	raw, err := os.ReadFile(namespaceFile)
 	if err != nil {
 		return "", fmt.Errorf("read the pod's namespace: %w", err)

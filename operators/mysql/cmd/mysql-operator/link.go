@@ -31,7 +31,7 @@ func listen(mgr *manager.Manager, clients kubernetes.Interface, c config, wake *
 	if err != nil {
 		return nil, fmt.Errorf("find this replica's name: %w", err)
 	}
-	namespace, err := manager.OwnNamespace()
+	namespace, err := c.manager.OwnNamespace()
 	if err != nil {
 		return nil, err
 	}
