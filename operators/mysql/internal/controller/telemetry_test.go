@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -103,6 +104,17 @@ func TestAFailoverIsFollowedThroughMetricTraceAndLog(t *testing.T) {
 	}
 	if commit.Name != "commit" || !bytes.Equal(commit.ParentSpanId, root.SpanId) || commit.Attributes["mysql.step"] != "Promote" || commit.Attributes["mysql.primary"] != primary {
 		t.Errorf("the commit is %v", commit)
+	}
+
+	// A round that commits does nothing else; one in haste does what writers wait for; a quiet one looks after everything.
+	trees := spans.Trees()
+	for what, want := range map[string]string{
+		"a commit": "reconcile mysqlcluster\n  commit\n", "the first round": "reconcile mysqlcluster\n  keep\n  direct\n  surround\n",
+		"a round in haste": "reconcile mysqlcluster\n  direct\n  redirect\n", "a quiet round": "reconcile mysqlcluster\n  direct\n  surround\n",
+	} {
+		if !slices.Contains(trees, want) {
+			t.Errorf("%s is not among the traces:\n%s", what, strings.Join(slices.Compact(slices.Sorted(slices.Values(trees))), "\n"))
+		}
 	}
 
 	// The lines with that trace say it in words, and name both pods.
