@@ -58,7 +58,7 @@ func NewTelemetry(spans trace.TracerProvider, metrics prometheus.Registerer) (*T
 	return t, nil
 }
 
-// results are the values of the label result, by whether there was an error.
+// result is the value of the label result.
 func result(err error) string {
 	if err != nil {
 		return "error"
