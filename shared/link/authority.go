@@ -119,6 +119,22 @@ func (a *Authority) TLSConfig() *tls.Config {
 	}
 }
 
+// Expiry returns when the certificate that is served now ends to be valid, and
+// when the authority does that agents trust it by.
+func (a *Authority) Expiry() (leaf, authority time.Time, err error) {
+	served, err := a.certificate()
+	if err != nil {
+		return time.Time{}, time.Time{}, err
+	}
+	cert, err := x509.ParseCertificate(served.Certificate[0])
+	if err != nil {
+		return time.Time{}, time.Time{}, fmt.Errorf("read back the link certificate: %w", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return cert.NotAfter, a.leafBy.cert.NotAfter, nil
+}
+
 // certificate returns the leaf to serve now.
 func (a *Authority) certificate() (*tls.Certificate, error) {
 	a.mu.Lock()

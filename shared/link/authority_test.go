@@ -55,6 +55,25 @@ func verifies(leaf *x509.Certificate, bundle []byte, at time.Time) error {
 	return err
 }
 
+func TestExpiryIsThatOfWhatIsServed(t *testing.T) {
+	var c clock
+	a := newAuthority(t, &c, "op-0")
+	first := served(t, a).NotAfter
+	for range 40 {
+		leaf, authority, err := a.Expiry()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := served(t, a); !leaf.Equal(got.NotAfter) || !leaf.After(c.now()) || authority.Before(leaf) {
+			t.Errorf("at %s the leaf ends at %s, want %s; its authority at %s", c.now(), leaf, got.NotAfter, authority)
+		}
+		c.advance(20 * time.Hour)
+	}
+	if !served(t, a).NotAfter.After(first) {
+		t.Error("the leaf was never renewed, so that nothing was seen to move")
+	}
+}
+
 func TestLeafIsRenewedAtTwoThirds(t *testing.T) {
 	var c clock
 	a := newAuthority(t, &c, "op-0")

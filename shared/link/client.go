@@ -51,7 +51,8 @@ type ClientOptions struct {
 	// error is returned to the operator as the refusal. Streams to several
 	// replicas deliver concurrently; the receiver decides by what is inside.
 	// It must return soon after ctx ends, which is when the stream has ended:
-	// the replica is not dialled again before.
+	// the replica is not dialled again before. The span that the directive was sent
+	// by is in ctx.
 	OnDirective func(ctx context.Context, d Directive) error
 	// OnServers is called after the state of a server has changed (connected,
 	// disconnected, echo received). It must not block.

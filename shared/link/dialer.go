@@ -258,7 +258,7 @@ func (d *dialer) deliver(ctx context.Context, inbox, out *outbox) {
 			ack := &Envelope{Kind: KindAck, ID: env.ID}
 			if d.client.opts.OnDirective != nil {
 				directive := Directive{Server: d.state.Address, ID: env.ID, Payload: env.Payload}
-				if err := d.client.opts.OnDirective(ctx, directive); err != nil {
+				if err := d.client.opts.OnDirective(withTrace(ctx, env.Trace), directive); err != nil {
 					ack.Text = err.Error()
 				}
 			}

@@ -52,6 +52,9 @@ type Envelope struct {
 	Sent int64 `json:"sent,omitempty"`
 	// Text is a PEM bundle, a token or a refusal.
 	Text string `json:"text,omitempty"`
+	// Trace is the W3C traceparent of what a directive was sent by, for logs and
+	// traces alone: nothing is decided by it.
+	Trace string `json:"trace,omitempty"`
 	// Payload is opaque to the link.
 	Payload json.RawMessage `json:"payload,omitempty"`
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -39,6 +40,9 @@ type HubOptions struct {
 	// directive with a refusal, disconnects, falls silent, or speaks again. It
 	// is called from the peer's own goroutine and must not block.
 	OnChange func(PeerKey)
+	// OnDelivered is called when a peer has answered the newest directive. It is
+	// called from the peer's own goroutine and must not block. Nil is not called.
+	OnDelivered func(context.Context, Delivery)
 	// HeartbeatReply gives the payload of the echo, one JSON value or nothing.
 	// It is called at the moment at which the heartbeat is answered and must
 	// not block.
@@ -117,6 +121,8 @@ type session struct {
 	expiry  *time.Timer
 	// last is the payload of the newest directive, unless it was refused.
 	last json.RawMessage
+	// sending is the newest directive until it is answered.
+	sending sending
 }
 
 var (
@@ -165,8 +171,9 @@ func (h *Hub) List(namespace string) []Peer {
 // replaces an unsent older one. It never blocks. Sending what was sent last on
 // the same stream is a no-op, unless the agent refused it, so that a caller may
 // state its wish as often as it likes. The agent answers with an ack or a
-// refusal and, above all, with its next snapshot.
-func (h *Hub) Send(key PeerKey, payload json.RawMessage) error {
+// refusal and, above all, with its next snapshot. The span of the context goes
+// with the directive, so that the agent's log lines name it.
+func (h *Hub) Send(ctx context.Context, key PeerKey, payload json.RawMessage) error {
 	if err := checkPayload(payload); err != nil {
 		return fmt.Errorf("send directive to %s: %w", key, err)
 	}
@@ -181,7 +188,8 @@ func (h *Hub) Send(key PeerKey, payload json.RawMessage) error {
 	}
 	rec.session.last = bytes.Clone(payload)
 	rec.peer.Sent++
-	rec.session.out.put(slotDirective, &Envelope{Kind: KindDirective, ID: rec.peer.Sent, Payload: rec.session.last})
+	rec.session.sending = sending{id: rec.peer.Sent, span: trace.SpanContextFromContext(ctx), at: time.Now()}
+	rec.session.out.put(slotDirective, &Envelope{Kind: KindDirective, ID: rec.peer.Sent, Payload: rec.session.last, Trace: traceOf(ctx)})
 	return nil
 }
 
@@ -325,7 +333,7 @@ func (h *Hub) read(ctx context.Context, id Identity, s *session, t transport) {
 			h.renew(ctx, s, env.Text)
 			continue
 		}
-		h.handle(s, env)
+		h.handle(ctx, s, env)
 	}
 }
 
@@ -424,8 +432,9 @@ func (h *Hub) current(s *session) *record {
 
 // handle takes in one message. Unknown kinds are ignored, so that an agent of a
 // later release may say more than this operator understands.
-func (h *Hub) handle(s *session, env *Envelope) {
+func (h *Hub) handle(ctx context.Context, s *session, env *Envelope) {
 	changed := false
+	var delivered *Delivery
 	h.mu.Lock()
 	rec := h.current(s)
 	if rec == nil {
@@ -444,6 +453,7 @@ func (h *Hub) handle(s *session, env *Envelope) {
 	case KindAck:
 		if env.ID <= rec.peer.Sent && env.ID >= rec.peer.Acked {
 			rec.peer.Acked, rec.peer.Refusal = env.ID, env.Text
+			delivered = s.answered(env)
 			if env.Text != "" && env.ID == rec.peer.Sent {
 				s.last = nil
 				changed = true
@@ -456,9 +466,23 @@ func (h *Hub) handle(s *session, env *Envelope) {
 	if env.Kind == KindHeartbeat {
 		h.echo(s, env)
 	}
+	if delivered != nil && h.opts.OnDelivered != nil {
+		h.opts.OnDelivered(ctx, *delivered)
+	}
 	if changed {
 		h.changed(s.key)
 	}
+}
+
+// answered returns what came of the newest directive if that is what is answered;
+// the caller holds the lock.
+func (s *session) answered(ack *Envelope) *Delivery {
+	if s.sending.id == 0 || s.sending.id != ack.ID {
+		return nil
+	}
+	out := &Delivery{Key: s.key, ID: ack.ID, Span: s.sending.span, Sent: s.sending.at, Answered: time.Now(), Refusal: ack.Text}
+	s.sending = sending{}
+	return out
 }
 
 func (h *Hub) echo(s *session, heartbeat *Envelope) {

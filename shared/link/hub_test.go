@@ -180,7 +180,7 @@ func TestHubKeepsTheLastWordOfALostPeer(t *testing.T) {
 		if c.take() != 1 {
 			t.Error("the loss was not reported once")
 		}
-		if err := h.Send(got.Key, json.RawMessage(`{}`)); !errors.Is(err, ErrNotConnected) {
+		if err := h.Send(t.Context(), got.Key, json.RawMessage(`{}`)); !errors.Is(err, ErrNotConnected) {
 			t.Errorf("send to a lost peer: got %v", err)
 		}
 
@@ -290,7 +290,7 @@ func TestHubSendsTheNewestDirectiveOnce(t *testing.T) {
 		p := join(t, h, identity("shop-0", "u0"))
 		p.pipe.toPeer = make(chan *Envelope)
 		for n := 1; n <= 50; n++ {
-			if err := h.Send(key, json.RawMessage(fmt.Sprintf(`{"n":%d}`, n))); err != nil {
+			if err := h.Send(t.Context(), key, json.RawMessage(fmt.Sprintf(`{"n":%d}`, n))); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -310,7 +310,7 @@ func TestHubSendsTheNewestDirectiveOnce(t *testing.T) {
 		}
 
 		// The same wish again is no news.
-		if err := h.Send(key, json.RawMessage(`{"n":50}`)); err != nil {
+		if err := h.Send(t.Context(), key, json.RawMessage(`{"n":50}`)); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -325,7 +325,7 @@ func TestHubSendsTheNewestDirectiveOnce(t *testing.T) {
 		if got := mustGet(t, h, "shop-0"); got.Refusal != "not now" || got.Acked != last.ID {
 			t.Errorf("the refusal was not kept: %+v", got)
 		}
-		if err := h.Send(key, json.RawMessage(`{"n":50}`)); err != nil {
+		if err := h.Send(t.Context(), key, json.RawMessage(`{"n":50}`)); err != nil {
 			t.Fatal(err)
 		}
 		env := p.hear()
@@ -344,7 +344,7 @@ func TestHubSendsTheNewestDirectiveOnce(t *testing.T) {
 func TestHubRefusesABadDirective(t *testing.T) {
 	h := NewHub(HubOptions{})
 	for name, payload := range map[string]string{"empty": "", "torn": `{"a":`, "huge": `"` + strings.Repeat("x", maxPayload) + `"`} {
-		if err := h.Send(PeerKey{}, json.RawMessage(payload)); !errors.Is(err, ErrPayload) {
+		if err := h.Send(t.Context(), PeerKey{}, json.RawMessage(payload)); !errors.Is(err, ErrPayload) {
 			t.Errorf("%s: got %v, want a refusal of the payload", name, err)
 		}
 	}

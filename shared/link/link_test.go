@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // replica is one operator replica on a loopback address.
@@ -142,9 +144,11 @@ func TestLinkCarriesEverything(t *testing.T) {
 		HeartbeatReply: func(PeerKey) json.RawMessage { return json.RawMessage(`{"term":3}`) },
 	}, a)
 	var got atomic.Pointer[Directive]
+	var traced atomic.Value
 	s := startClient(t, i.sign(t, i.claims("shop-0", "u0")), caPEM(t, a), ClientOptions{
 		Addresses: []string{r.address}, Name: "agent",
-		OnDirective: func(_ context.Context, d Directive) error {
+		OnDirective: func(ctx context.Context, d Directive) error {
+			traced.Store(trace.SpanContextFromContext(ctx).TraceID())
 			got.Store(&d)
 			if strings.Contains(string(d.Payload), "bad") {
 				return errors.New("stale epoch")
@@ -180,7 +184,7 @@ func TestLinkCarriesEverything(t *testing.T) {
 		t.Errorf("echo of %s arrived at %s", state.EchoSent, state.EchoAt)
 	}
 
-	if err := r.hub.Send(key, json.RawMessage(`{"do":"good"}`)); err != nil {
+	if err := r.hub.Send(sender(9), key, json.RawMessage(`{"do":"good"}`)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the directive is acknowledged", func() bool {
@@ -190,7 +194,10 @@ func TestLinkCarriesEverything(t *testing.T) {
 	if d := got.Load(); string(d.Payload) != `{"do":"good"}` || d.Server != r.address {
 		t.Errorf("unexpected directive %+v", d)
 	}
-	if err := r.hub.Send(key, json.RawMessage(`{"do":"bad"}`)); err != nil {
+	if id := traced.Load(); id != (trace.TraceID{15: 9}) {
+		t.Errorf("the directive came with the trace %v", id)
+	}
+	if err := r.hub.Send(t.Context(), key, json.RawMessage(`{"do":"bad"}`)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the directive is refused", func() bool {
@@ -470,7 +477,7 @@ func TestSlowDirectiveDoesNotHoldUpEchoes(t *testing.T) {
 	key := PeerKey{"shop", "shop-0", "u0"}
 	send := func(payload string) {
 		t.Helper()
-		if err := r.hub.Send(key, json.RawMessage(payload)); err != nil {
+		if err := r.hub.Send(t.Context(), key, json.RawMessage(payload)); err != nil {
 			t.Fatal(err)
 		}
 	}

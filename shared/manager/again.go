@@ -1,7 +1,6 @@
 package manager
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -12,12 +11,6 @@ import (
 // its Lease could not be renewed in time, or somebody else holds it. Nothing is
 // wrong with the replica itself.
 var ErrLeadershipLost = errors.New("the leadership was lost")
-
-// Start runs the operator until ctx ends. The program must end after that, or
-// start again (Again) if the error is ErrLeadershipLost.
-func (m *Manager) Start(ctx context.Context) error {
-	return m.Term.explain(m.Manager.Start(ctx))
-}
 
 // explain says of an end whether the leadership was lost.
 func (t *Term) explain(err error) error {

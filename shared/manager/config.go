@@ -8,11 +8,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"github.com/kapok-operators/kapok/shared/observability/jsonlog"
+	"github.com/kapok-operators/kapok/shared/observability/otlp"
 )
 
 // Defaults of the flags.
@@ -53,6 +57,10 @@ type Config struct {
 	Concurrency int
 	// LogLevel is 0 for what a human needs to know, more for detail, at most 9.
 	LogLevel int
+	// Pod is the operator's own: it is in every log line and span.
+	Pod jsonlog.Pod
+	// Traces says where traces go.
+	Traces otlp.Config
 
 	// Name is the operator's: it is the field manager and names the Lease. It
 	// is a DNS label.
@@ -65,6 +73,12 @@ type Config struct {
 	Uncached []client.Object
 	// ReconciliationTimeout bounds one reconcile; zero means the default.
 	ReconciliationTimeout time.Duration
+	// Version is the operator's, for kapok_operator_info and traces.
+	Version string
+	// Metrics is where the operator's metrics are registered; nil registers none.
+	// Served is the controller-runtime's registry, so that an operator gives that
+	// one.
+	Metrics prometheus.Registerer
 	// WebhookServer serves admission webhooks; nil if there are none.
 	WebhookServer webhook.Server
 }
@@ -91,6 +105,10 @@ func BindFlags(fs *flag.FlagSet, c *Config) {
 	fs.DurationVar(&c.GracefulStop, "graceful-stop", DefaultGracefulStop, "how long running work may take to end when the operator is stopped")
 	fs.IntVar(&c.Concurrency, "concurrency", 4, "objects of a kind that are reconciled at the same time")
 	fs.IntVar(&c.LogLevel, "log-level", 0, "0 for what a human needs to know, up to 9 for more detail")
+	fs.StringVar(&c.Pod.Name, "pod-name", "", "the operator's own pod, for logs, traces and metrics")
+	fs.StringVar(&c.Pod.Namespace, "pod-namespace", "", "its namespace")
+	fs.StringVar(&c.Pod.UID, "pod-uid", "", "its UID")
+	otlp.BindFlags(fs, &c.Traces)
 }
 
 func parseNamespaces(value string) ([]string, error) {
@@ -134,6 +152,7 @@ func (c *Config) Validate() error {
 	if c.Concurrency < 0 || c.LogLevel < 0 || c.LogLevel > 9 {
 		problems = append(problems, errors.New("concurrency must not be negative, and the log level is 0 to 9"))
 	}
+	problems = append(problems, c.Traces.Validate())
 	if err := errors.Join(problems...); err != nil {
 		return fmt.Errorf("configuration of the operator: %w", err)
 	}

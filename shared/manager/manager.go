@@ -10,6 +10,7 @@
 //     leader said late can be told from the word of the present one.
 //   - Writes carry the operator's name as field manager and are validated
 //     strictly.
+//   - Metrics, traces and logs can be joined (package observability).
 //
 // The program must end when Start returns, or start again: the lease has been
 // given up or lost then.
@@ -17,6 +18,7 @@ package manager
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,12 +27,14 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -39,6 +43,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/kapok-operators/kapok/shared/observability"
+	"github.com/kapok-operators/kapok/shared/observability/jsonlog"
+	"github.com/kapok-operators/kapok/shared/observability/otlp"
 )
 
 // namespaceFile says in which namespace a pod runs.
@@ -49,10 +57,16 @@ type Manager struct {
 	ctrl.Manager
 	// Term is the term of this replica's leadership.
 	Term *Term
+	// Telemetry is what controllers and actors record their work with.
+	Telemetry *observability.Telemetry
+	// Certificates are those whose expiry is exposed.
+	Certificates *observability.Certificates
+	// Exporter sends the traces; nil if they go nowhere.
+	Exporter *otlp.Exporter
 }
 
-// New prepares an operator from its configuration. The logger of the
-// controller-runtime must be set before (see NewLogger).
+// New prepares an operator from its configuration. The process's logger must be
+// set before (SetLogger).
 func New(rc *rest.Config, c Config, log logr.Logger) (*Manager, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -84,7 +98,25 @@ func New(rc *rest.Config, c Config, log logr.Logger) (*Manager, error) {
 	if err := mgr.Add(term); err != nil {
 		return nil, fmt.Errorf("add the leadership term: %w", err)
 	}
-	return &Manager{Manager: mgr, Term: term}, nil
+	out := &Manager{Manager: mgr, Term: term, Certificates: &observability.Certificates{}}
+	if err := out.observe(c, log); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Start runs the operator until ctx ends, and then sends the last traces. The
+// lease has been given up by then. The program must end after that, or start
+// again (Again) if the error is ErrLeadershipLost.
+func (m *Manager) Start(ctx context.Context) error {
+	err := m.Term.explain(m.Manager.Start(ctx))
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), otlp.FlushTimeout)
+	defer cancel()
+	if lost := m.Exporter.Flush(flush); lost != nil {
+		// That the traces are not whole is no reason to call the operator's end a failure.
+		m.GetLogger().Info("The last traces were not sent", "reason", lost.Error())
+	}
+	return err
 }
 
 // Options returns the options that a configuration stands for, without the
@@ -124,6 +156,12 @@ func Options(c Config) ctrl.Options {
 			options.Cache.DefaultNamespaces[namespace] = cache.Config{}
 		}
 	}
+	options.Metrics.HandlerOpts = []func(*promhttp.HandlerOpts){func(o *promhttp.HandlerOpts) {
+		// Exemplars are in OpenMetrics and in protobuf only.
+		o.EnableOpenMetrics = true
+		// One series that cannot be served must not hide the others.
+		o.ErrorHandling = promhttp.ContinueOnError
+	}}
 	if !c.MetricsInsecure {
 		options.Metrics.SecureServing = true
 		options.Metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
@@ -162,15 +200,19 @@ func electionNamespace(c Config) (string, error) {
 	if c.LeaderElectionNamespace != "" {
 		return c.LeaderElectionNamespace, nil
 	}
-	namespace, err := OwnNamespace()
+	namespace, err := c.OwnNamespace()
 	if err != nil {
 		return "", fmt.Errorf("find the election's namespace (or set -leader-election-namespace): %w", err)
 	}
 	return namespace, nil
 }
 
-// OwnNamespace returns the namespace of the pod that this program runs in.
-func OwnNamespace() (string, error) {
+// OwnNamespace returns the namespace of the pod that this program runs in: what
+// the flag says, else what Kubernetes has left in the pod.
+func (c Config) OwnNamespace() (string, error) {
+	if c.Pod.Namespace != "" {
+		return c.Pod.Namespace, nil
+	}
 	raw, err := os.ReadFile(namespaceFile)
 	if err != nil {
 		return "", fmt.Errorf("read the pod's namespace: %w", err)
@@ -182,10 +224,17 @@ func OwnNamespace() (string, error) {
 	return namespace, nil
 }
 
-// NewLogger returns the operator's logger: one JSON object per line on stderr.
-func NewLogger(level int) logr.Logger {
-	return logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{
-		// logr's level n is slog's level -n.
-		Level: slog.Level(-level),
-	}))
+// NewLogger returns the operator's logger: one JSON object per line on stderr,
+// with the keys of package jsonlog.
+func NewLogger(c Config) logr.Logger {
+	// logr's level n is slog's level -n.
+	return logr.FromSlogHandler(jsonlog.New(os.Stderr, slog.Level(-c.LogLevel), c.Pod))
+}
+
+// SetLogger makes log the logger of everything in the process that has none of
+// its own: the controller-runtime, and client-go, which would write plain text
+// between the JSON. It is for the composition root.
+func SetLogger(log logr.Logger) {
+	ctrl.SetLogger(log)
+	klog.SetLogger(log.WithName("client-go"))
 }

@@ -67,7 +67,7 @@ func TestFlags(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"-namespaces=Not_A_Name", "-renew-deadline=4s", "-retry-period=2s", "-retry-period=0s",
-		"-log-level=-1", "-log-level=10", "-concurrency=-1", "-graceful-stop=-1s",
+		"-log-level=-1", "-log-level=10", "-concurrency=-1", "-graceful-stop=-1s", "-trace-ratio=2", "-otlp-insecure",
 	} {
 		if _, err := flags(t, bad); err == nil {
 			t.Errorf("%s was accepted", bad)
@@ -365,7 +365,7 @@ func TestOneNamespaceNeedsNoClusterRole(t *testing.T) {
 }
 
 func TestLogger(t *testing.T) {
-	quiet, loud := NewLogger(0), NewLogger(2)
+	quiet, loud := NewLogger(Config{}), NewLogger(Config{LogLevel: 2})
 	if quiet.V(1).Enabled() || !quiet.V(0).Enabled() || !loud.V(2).Enabled() || loud.V(3).Enabled() {
 		t.Error("the level is not what was asked for")
 	}

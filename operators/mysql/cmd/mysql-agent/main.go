@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	mysqlagent "github.com/kapok-operators/kapok/operators/mysql/internal/agent"
 	"github.com/kapok-operators/kapok/shared/agent"
 	"github.com/kapok-operators/kapok/shared/link"
+	"github.com/kapok-operators/kapok/shared/observability/jsonlog"
 )
 
 func main() {
@@ -103,6 +105,15 @@ func version() string {
 	return ""
 }
 
+// logHandler writes lines with the keys that the operator's have: those of the cluster, and those of this pod.
+func logHandler(w io.Writer, c config) slog.Handler {
+	// An instance is called like its pod.
+	return jsonlog.New(w, c.logLevel, jsonlog.Pod{Namespace: c.namespace, Name: c.options.Instance, UID: c.podUID}).WithAttrs([]slog.Attr{
+		slog.String(jsonlog.KeyKind, "MySQLCluster"), slog.String(jsonlog.KeyNamespace, c.namespace), slog.String(jsonlog.KeyName, c.cluster),
+		slog.String("instance", c.options.Instance),
+	})
+}
+
 // run is the composition root.
 func run(args []string) error {
 	c, err := parse(args)
@@ -112,8 +123,7 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: c.logLevel})).
-		With("namespace", c.namespace, "cluster", c.cluster, "instance", c.options.Instance, "pod_uid", c.podUID)
+	log := slog.New(logHandler(os.Stderr, c))
 	c.options.Logger = log
 	ctx, cancel := agent.Terminating(context.Background())
 	defer cancel()
@@ -126,7 +136,7 @@ func run(args []string) error {
 	}
 	operator.client, err = link.NewClient(link.ClientOptions{
 		Target: c.operator, ServerName: c.serverName, CAFile: c.operatorCA, TokenFile: c.token, Name: c.options.Instance,
-		OnDirective: func(_ context.Context, d link.Directive) error { return a.Deliver(d.Payload) },
+		OnDirective: func(ctx context.Context, d link.Directive) error { return a.Deliver(ctx, d.Payload) },
 		OnServers: func() {
 			for _, s := range operator.client.Servers() {
 				if s.Connected {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync/atomic"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -16,7 +17,9 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/controller"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
 	"github.com/kapok-operators/kapok/shared/link"
+	"github.com/kapok-operators/kapok/shared/link/metrics"
 	"github.com/kapok-operators/kapok/shared/manager"
+	"github.com/kapok-operators/kapok/shared/observability"
 )
 
 // authoritiesName is the ConfigMap in the operator's namespace that holds the authorities of its replicas.
@@ -28,7 +31,7 @@ func listen(mgr *manager.Manager, clients kubernetes.Interface, c config, wake *
 	if err != nil {
 		return nil, fmt.Errorf("find this replica's name: %w", err)
 	}
-	namespace, err := manager.OwnNamespace()
+	namespace, err := c.manager.OwnNamespace()
 	if err != nil {
 		return nil, err
 	}
@@ -40,10 +43,18 @@ func listen(mgr *manager.Manager, clients kubernetes.Interface, c config, wake *
 	if err != nil {
 		return nil, fmt.Errorf("make the link's authority: %w", err)
 	}
+	recorder, err := metrics.NewRecorder(mgr.Exporter.Provider(), c.manager.Metrics)
+	if err != nil {
+		return nil, err
+	}
 	hub := link.NewHub(link.HubOptions{
 		Verifier: verifier, Authorize: podCheck(mgr.GetClient()), OnChange: wake.Agent, HeartbeatReply: grants.Reply,
-		Name: replica, Logger: mgr.GetLogger().WithName("link"),
+		OnDelivered: recorder.Delivered, Name: replica, Logger: mgr.GetLogger().WithName("link"),
 	})
+	if err := c.manager.Metrics.Register(metrics.NewCollector(hub, time.Now)); err != nil {
+		return nil, fmt.Errorf("register the metrics of the links: %w", err)
+	}
+	expose(mgr.Certificates, authority)
 	var trust atomic.Pointer[[]byte]
 	publisher := &link.Publisher{
 		Writer: mgr.GetClient(), Reader: mgr.GetAPIReader(), Namespace: namespace, Name: authoritiesName,
@@ -71,6 +82,18 @@ func listen(mgr *manager.Manager, clients kubernetes.Interface, c config, wake *
 		}
 		return nil
 	}}, nil
+}
+
+// expose says when the link's certificates expire.
+func expose(certificates *observability.Certificates, authority *link.Authority) {
+	certificates.Add("link", func() (time.Time, bool) {
+		leaf, _, err := authority.Expiry()
+		return leaf, err == nil
+	})
+	certificates.Add("link-authority", func() (time.Time, bool) {
+		_, ca, err := authority.Expiry()
+		return ca, err == nil
+	})
 }
 
 // podCheck is the operator's own view of a pod behind a token: it must exist with that UID, be an instance of a cluster,

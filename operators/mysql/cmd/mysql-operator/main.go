@@ -7,10 +7,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/act"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/controller"
@@ -68,9 +70,9 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	log := manager.NewLogger(c.manager.LogLevel)
-	ctrl.SetLogger(log)
-	c.manager.Name = name
+	log := manager.NewLogger(c.manager)
+	manager.SetLogger(log)
+	c.manager.Name, c.manager.Version, c.manager.Metrics = name, version(), metrics.Registry
 	if c.manager.Scheme, err = newScheme(); err != nil {
 		return err
 	}
@@ -90,6 +92,10 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("make a client: %w", err)
 	}
 
+	measured, err := report.NewMetrics(c.manager.Metrics)
+	if err != nil {
+		return err
+	}
 	wake, grants := &controller.Wake{}, &act.Grants{Sure: mgr.Term.Sure}
 	agents, err := listen(mgr, clients, c, wake, grants)
 	if err != nil {
@@ -102,7 +108,7 @@ func run(ctx context.Context, args []string) error {
 	reconciler := &controller.Reconciler{
 		Observer: observer,
 		Actor: &act.Actor{
-			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Agents: agents.hub, Memory: observer,
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Agents: agents.hub, Memory: observer, Telemetry: mgr.Telemetry,
 			Objects: &act.KubernetesObjects{
 				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Config: c.manifest, LinkCA: agents.trust,
 				Applier: &apply.Applier{Client: mgr.GetClient(), FieldOwner: name},
@@ -110,13 +116,22 @@ func run(ctx context.Context, args []string) error {
 		},
 		Reporter: &report.Reporter{
 			Client: mgr.GetClient(), Events: event.NewEmitter(mgr.GetEventRecorder(name), eventMemory), Now: time.Now,
+			Metrics: measured,
 		},
-		Grants: grants,
+		Grants: grants, Telemetry: mgr.Telemetry,
 	}
 	if err := reconciler.Setup(mgr, wake, controller.Options{Workers: c.manager.Concurrency}); err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
 	}
 	return mgr.Start(ctx)
+}
+
+// version returns what the build says it is.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return ""
 }
 
 // roundTimeout bounds one round of one cluster. On a network with a round trip of half a second the longest takes several.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"go.opentelemetry.io/otel/attribute"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -14,12 +15,13 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
 	"github.com/kapok-operators/kapok/shared/link"
+	"github.com/kapok-operators/kapok/shared/observability"
 )
 
 // Sender gives agents their directives.
 type Sender interface {
-	// Send is a no-op for what was sent last; it never blocks.
-	Send(key link.PeerKey, payload json.RawMessage) error
+	// Send is a no-op for what was sent last; it never blocks. The span of the context goes with it.
+	Send(ctx context.Context, key link.PeerKey, payload json.RawMessage) error
 	// Get returns what is known about a pod's agent.
 	Get(namespace, pod string) (link.Peer, bool)
 }
@@ -59,7 +61,22 @@ type Actor struct {
 	Memory Memory
 	// Objects applies what surrounds the instances.
 	Objects Objects
+	// Telemetry records each action; nil records none.
+	Telemetry *observability.Telemetry
 }
+
+// The names of actions in metrics and traces.
+const (
+	actionKeep     = "keep"
+	actionCommit   = "commit"
+	actionDirect   = "direct"
+	actionSurround = "surround"
+	actionRedirect = "redirect"
+	actionDelete   = "delete pod"
+	actionAnswer   = "answer"
+	actionVolumes  = "give up volumes"
+	actionRelease  = "release"
+)
 
 // Failure is something that could not be done.
 type Failure struct {
@@ -103,19 +120,52 @@ func (a *Actor) Act(ctx context.Context, obs *observe.Observation, plan topology
 		out.Failures = append(out.Failures, Failure{What: "keep the cluster", Err: err})
 		return out
 	}
+	answer := func() {
+		if len(plan.Done) > 0 {
+			a.recorded(ctx, actionAnswer, &out, func(ctx context.Context) { a.answer(ctx, obs.Cluster, plan.Done, &out) })
+		}
+	}
 	if plan.Commit != nil {
-		a.commit(ctx, obs, *plan.Commit, &out)
+		a.recorded(ctx, actionCommit, &out, func(ctx context.Context) { a.commit(ctx, obs, *plan.Commit, &out) },
+			attribute.String("mysql.step", string(plan.Commit.Kind)), attribute.String("mysql.why", plan.Commit.Why),
+			attribute.Int64("mysql.epoch", int64(plan.Commit.To.Epoch)), //nolint:gosec // Epochs count failovers.
+			attribute.String("mysql.primary", plan.Commit.To.Primary))
 		if out.Committed != nil {
-			a.answer(ctx, obs.Cluster, plan.Done, &out)
+			answer()
 		}
 		return out
 	}
-	a.direct(obs, plan, &out)
-	out.Failures = append(out.Failures, a.surround(ctx, obs, plan, care)...)
-	if plan.Delete != nil {
-		a.deletePod(ctx, obs, *plan.Delete, &out)
+	a.recorded(ctx, actionDirect, &out, func(ctx context.Context) { a.direct(ctx, obs, plan, &out) })
+	surround := actionSurround
+	if care == Haste {
+		surround = actionRedirect
 	}
-	a.answer(ctx, obs.Cluster, plan.Done, &out)
+	a.recorded(ctx, surround, &out, func(ctx context.Context) {
+		out.Failures = append(out.Failures, a.surround(ctx, obs, plan, care)...)
+	})
+	if plan.Delete != nil {
+		a.recorded(ctx, actionDelete, &out, func(ctx context.Context) { a.deletePod(ctx, obs, *plan.Delete, &out) },
+			pod(obs, plan.Delete.Member)...)
+	}
+	answer()
+	return out
+}
+
+// recorded carries out one action. What went wrong in it is what it adds to the failures.
+func (a *Actor) recorded(ctx context.Context, name string, out *Outcome, act func(context.Context), about ...attribute.KeyValue) {
+	ctx, action := a.Telemetry.Begin(ctx, name)
+	action.Set(about...)
+	before := len(out.Failures)
+	act(ctx)
+	action.End(Outcome{Failures: out.Failures[before:]}.Err())
+}
+
+// pod are the attributes of an action on a pod.
+func pod(obs *observe.Observation, member string) []attribute.KeyValue {
+	out := []attribute.KeyValue{observability.AttributePod.String(member)}
+	if seen := obs.Pods[member]; seen != nil {
+		out = append(out, observability.AttributePodUID.String(string(seen.UID)))
+	}
 	return out
 }
 
@@ -132,7 +182,7 @@ func (a *Actor) surround(ctx context.Context, obs *observe.Observation, plan top
 
 // direct sends every member its directive. A link that breaks meanwhile is no failure: the directive is sent again when
 // the agent is back.
-func (a *Actor) direct(obs *observe.Observation, plan topology.Plan, out *Outcome) {
+func (a *Actor) direct(ctx context.Context, obs *observe.Observation, plan topology.Plan, out *Outcome) {
 	for _, d := range plan.Directives {
 		peer, ok := a.Agents.Get(obs.Cluster.Namespace, d.Member)
 		pod := obs.Pods[d.Member]
@@ -141,7 +191,7 @@ func (a *Actor) direct(obs *observe.Observation, plan topology.Plan, out *Outcom
 		}
 		payload, err := json.Marshal(d.Directive)
 		if err == nil {
-			err = a.Agents.Send(peer.Key, payload)
+			err = a.Agents.Send(ctx, peer.Key, payload)
 		}
 		if err != nil && !errors.Is(err, link.ErrNotConnected) {
 			out.Failures = append(out.Failures, Failure{What: "direct " + d.Member, Err: err})

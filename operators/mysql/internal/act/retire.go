@@ -27,8 +27,11 @@ func (a *Actor) Keep(ctx context.Context, cluster *v1alpha1.MySQLCluster) error 
 	if slices.Contains(cluster.Finalizers, Finalizer) {
 		return nil
 	}
+	ctx, action := a.Telemetry.Begin(ctx, actionKeep)
 	desired := ac.MySQLCluster(cluster.Name, cluster.Namespace).WithUID(cluster.UID).WithFinalizers(Finalizer)
-	if err := a.Client.Apply(ctx, desired, client.FieldOwner(finalizerOwner), client.ForceOwnership); err != nil {
+	err := a.Client.Apply(ctx, desired, client.FieldOwner(finalizerOwner), client.ForceOwnership)
+	action.End(err)
+	if err != nil {
 		return fmt.Errorf("put the finalizer on %s: %w", cluster.Name, err)
 	}
 	return nil
@@ -38,7 +41,7 @@ func (a *Actor) Keep(ctx context.Context, cluster *v1alpha1.MySQLCluster) error 
 // deletion policy says so (I9), as it stands now: the user may have changed it until the last moment.
 func (a *Actor) Retire(ctx context.Context, obs *observe.Observation, plan topology.Plan, closed bool) error {
 	var out Outcome
-	a.direct(obs, plan, &out)
+	a.recorded(ctx, actionDirect, &out, func(ctx context.Context) { a.direct(ctx, obs, plan, &out) })
 	if err := out.Err(); err != nil {
 		return err
 	}
@@ -55,11 +58,17 @@ func (a *Actor) Retire(ctx context.Context, obs *observe.Observation, plan topol
 		return nil
 	}
 	if live.Spec.DeletionPolicy == v1alpha1.DeletionDelete {
-		if err := a.giveUpVolumes(ctx, live); err != nil {
+		actx, action := a.Telemetry.Begin(ctx, actionVolumes)
+		err := a.giveUpVolumes(actx, live)
+		action.End(err)
+		if err != nil {
 			return err
 		}
 	}
-	return a.release(ctx, live)
+	ctx, action := a.Telemetry.Begin(ctx, actionRelease)
+	err = a.release(ctx, live)
+	action.End(err)
+	return err
 }
 
 // giveUpVolumes deletes the volume claims of a cluster: all that there are, not only those that the cache shows, because

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/duty"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/lease"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/mysqld"
@@ -193,6 +195,9 @@ type inbox struct {
 	refusedWhy string
 	// isolated: the guard has killed mysqld, and nothing was accepted since.
 	isolated bool
+	// pendingSpan is what the pending directive was sent by, span the same of the accepted one until it is fulfilled: log
+	// lines name it.
+	pendingSpan, span trace.SpanContext
 }
 
 // New prepares an agent. Nothing is started yet.

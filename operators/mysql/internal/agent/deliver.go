@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/duty"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/state"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
@@ -16,16 +18,16 @@ import (
 var errRefused = errors.New("refused")
 
 // Deliver hands a directive over. It returns an error if the directive is refused, and nothing waits for it to be obeyed:
-// the reports say how far it is.
-func (a *Agent) Deliver(payload json.RawMessage) error {
+// the reports say how far it is. The span of the context is what the directive was sent by.
+func (a *Agent) Deliver(ctx context.Context, payload json.RawMessage) error {
 	var d instance.Directive
 	if err := json.Unmarshal(payload, &d); err != nil {
 		return fmt.Errorf("decode the directive: %w", err)
 	}
-	news, err := a.inbox.put(d)
+	news, err := a.inbox.put(d, trace.SpanContextFromContext(ctx))
 	defer a.poke()
 	if err != nil {
-		a.log.Warn("Refused a directive", "directive", d.ID, "reason", err.Error())
+		a.log.WarnContext(ctx, "Refused a directive", "directive", d.ID, "reason", err.Error())
 		return err
 	}
 	if !news {
@@ -33,7 +35,7 @@ func (a *Agent) Deliver(payload json.RawMessage) error {
 	}
 	// A fence waits for nothing, not even for the promise to be on the volume: killing is safe whatever comes next.
 	if r := a.current.Load(); r != nil && d.Role == instance.RoleStandby && r.tainted.Load() && !a.isDrained() {
-		a.log.Info("Fencing: killing mysqld", "directive", d.ID, "epoch", d.Epoch)
+		a.log.InfoContext(ctx, "Fencing: killing mysqld", "directive", d.ID, "epoch", d.Epoch)
 		return r.kill()
 	}
 	return nil
@@ -47,7 +49,7 @@ func (a *Agent) isDrained() bool {
 }
 
 // put keeps a directive for the loop; news says that it is not the one that is obeyed already.
-func (b *inbox) put(d instance.Directive) (news bool, err error) {
+func (b *inbox) put(d instance.Directive, span trace.SpanContext) (news bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	why := b.state.Refusal(d)
@@ -63,8 +65,26 @@ func (b *inbox) put(d instance.Directive) (news bool, err error) {
 	if b.pending == nil && d.ID == b.accepted && d.ID != "" {
 		return false, nil
 	}
-	b.pending = &d
+	b.pending, b.pendingSpan = &d, span
 	return true, nil
+}
+
+// traced gives a context the span of the directive that is obeyed, until it is fulfilled: what is done later was not asked
+// for by it.
+func (b *inbox) traced(ctx context.Context) context.Context {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.span.IsValid() {
+		return ctx
+	}
+	return trace.ContextWithRemoteSpanContext(ctx, b.span)
+}
+
+// fulfilled notes that nothing of the accepted directive is left to do.
+func (b *inbox) fulfilled() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.span = trace.SpanContext{}
 }
 
 // waiting says whether a directive waits to be accepted.
@@ -94,8 +114,9 @@ func (b *inbox) accept(d *instance.Directive, s state.State) {
 	defer b.mu.Unlock()
 	b.state, b.accepted = s, d.ID
 	b.refused, b.refusedWhy, b.isolated = "", "", false
+	b.span = trace.SpanContext{}
 	if b.pending == d {
-		b.pending = nil
+		b.pending, b.span = nil, b.pendingSpan
 	}
 }
 
@@ -150,7 +171,7 @@ func (a *Agent) acceptDirective(ctx context.Context) func() {
 	m.plan = duty.Plan{}
 	a.inbox.accept(d, next)
 	return func() {
-		a.log.Info("Accepted a directive", "directive", d.ID, "role", string(d.Role), "epoch", d.Epoch, "term", d.Term)
+		a.log.InfoContext(a.inbox.traced(ctx), "Accepted a directive", "directive", d.ID, "role", string(d.Role), "epoch", d.Epoch, "term", d.Term)
 		a.nextTurn = time.Time{}
 		if d.Role != instance.RoleStandby {
 			a.nextStart = time.Time{}

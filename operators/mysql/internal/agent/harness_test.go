@@ -369,7 +369,7 @@ func (c *cluster) deliver(m *member, d instance.Directive) (string, error) {
 	m.grant = instance.Grant{Term: d.Term, Epoch: d.Epoch, Primary: m.name}
 	a := m.agent
 	m.mu.Unlock()
-	return d.ID, a.Deliver(raw)
+	return d.ID, a.Deliver(c.t.Context(), raw)
 }
 
 // obey delivers a directive and waits until the member is what it asks.

@@ -44,7 +44,7 @@ func child(options string) error {
 		lines := bufio.NewScanner(os.Stdin)
 		lines.Buffer(nil, 1<<20)
 		for lines.Scan() {
-			if err := a.Deliver(bytes.Clone(lines.Bytes())); err != nil {
+			if err := a.Deliver(context.Background(), bytes.Clone(lines.Bytes())); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 			}
 		}

@@ -103,7 +103,7 @@ func (a *Agent) takeAll(ctx context.Context, r *run, steps []duty.Step) error {
 		}
 		begun := time.Now()
 		err := a.take(ctx, r, step)
-		a.log.Info("Step", "step", step.String(), "took", time.Since(begun).Round(100*time.Microsecond).String(), "error", text(err))
+		a.log.InfoContext(a.inbox.traced(ctx), "Step", "step", step.String(), "took", time.Since(begun).Round(100*time.Microsecond).String(), "error", text(err))
 		if err != nil {
 			return fmt.Errorf("%s: %w", step, err)
 		}
@@ -123,6 +123,7 @@ func (a *Agent) arrived(plan duty.Plan) {
 		a.prober.stop()
 	}
 	if plan.Converged {
+		a.inbox.fulfilled()
 		m.role, m.roleEpoch = m.directive.Role, m.directive.Epoch
 	}
 }

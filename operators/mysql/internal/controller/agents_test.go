@@ -1,12 +1,15 @@
 package controller_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"sync"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
@@ -67,6 +70,8 @@ type agent struct {
 	restartNeeded            bool
 
 	reported string
+	// sentBy is the span that its newest directive was sent by.
+	sentBy trace.SpanContext
 }
 
 func newAgents(now func() time.Time) *agents {
@@ -149,7 +154,7 @@ func (s *agents) Get(namespace, pod string) (link.Peer, bool) {
 }
 
 // Send takes a directive to its agent.
-func (s *agents) Send(key link.PeerKey, payload json.RawMessage) error {
+func (s *agents) Send(ctx context.Context, key link.PeerKey, payload json.RawMessage) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.all[key.Pod]
@@ -163,6 +168,7 @@ func (s *agents) Send(key link.PeerKey, payload json.RawMessage) error {
 	if a.directive != nil && a.directive.ID == d.ID {
 		return nil
 	}
+	a.sentBy = trace.SpanContextFromContext(ctx)
 	if s.onSend != nil {
 		s.onSend(key.Pod, d)
 	}

@@ -9,7 +9,9 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/act"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
+	"github.com/kapok-operators/kapok/shared/observability/jsonlog"
 )
 
 // hasteFor is how long rounds are made in haste when a cluster closes. What takes longer is worth a status that says so.
@@ -57,13 +59,14 @@ func (p *pace) of(name types.NamespacedName, o topology.Observation, plan topolo
 }
 
 // log tells what was decided and where the cluster stands, once each.
-func (p *pace) log(ctx context.Context, name types.NamespacedName, plan topology.Plan, out act.Outcome) {
+func (p *pace) log(ctx context.Context, name types.NamespacedName, obs *observe.Observation, plan topology.Plan, out act.Outcome) {
 	log := ctrl.LoggerFrom(ctx)
 	if c := out.Committed; c != nil {
-		log.Info("Committed", "step", string(c.Kind), "why", c.Why, "epoch", c.To.Epoch, "primary", c.To.Primary, "voters", c.To.Voters)
+		log.Info("Committed", append(about(obs, c.To.Primary),
+			"step", string(c.Kind), "why", c.Why, "epoch", c.To.Epoch, "primary", c.To.Primary, "voters", c.To.Voters)...)
 	}
 	if out.Deleted != "" && plan.Delete != nil {
-		log.Info("Deleted a pod", "pod", out.Deleted, "why", plan.Delete.Why)
+		log.Info("Deleted a pod", append(about(obs, out.Deleted), "why", plan.Delete.Why)...)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -73,6 +76,15 @@ func (p *pace) log(ctx context.Context, name types.NamespacedName, plan topology
 	}
 	s.state, s.why = plan.State, plan.Why
 	log.Info("The cluster stands", "state", string(plan.State), "why", plan.Why)
+}
+
+// about are the keys of a line that is about a pod.
+func about(obs *observe.Observation, member string) []any {
+	out := []any{jsonlog.KeyOperandPod, member}
+	if pod := obs.Pods[member]; pod != nil {
+		out = append(out, jsonlog.KeyOperandPodUID, string(pod.UID))
+	}
+	return out
 }
 
 // forget drops what is remembered of a cluster that is gone.

@@ -14,6 +14,7 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/report"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
+	"github.com/kapok-operators/kapok/shared/observability"
 )
 
 // Reconciler runs the loop for MySQLClusters.
@@ -22,6 +23,8 @@ type Reconciler struct {
 	Actor    *act.Actor
 	Reporter *report.Reporter
 	Grants   *act.Grants
+	// Telemetry records the rounds; nil records none.
+	Telemetry *observability.Telemetry
 
 	pace pace
 }
@@ -64,7 +67,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	care := r.pace.of(req.NamespacedName, obs.Topology, plan)
 	out := r.Actor.Act(ctx, obs, plan, care)
-	r.pace.log(ctx, req.NamespacedName, plan, out)
+	r.pace.log(ctx, req.NamespacedName, obs, plan, out)
 	err = errors.Join(out.Err(), r.Reporter.Report(ctx, obs, plan, out, care))
 	if err != nil && plan.Commit == nil && plan.LookAgain < retryWithin {
 		// Something is about to be decided that no event announces, such as that a silent primary is dead. It must not wait
@@ -120,5 +123,6 @@ const retireWithin = 10 * time.Second
 func (r *Reconciler) forget(name types.NamespacedName) {
 	r.Observer.Forget(name)
 	r.Grants.Forget(name)
+	r.Reporter.Forget(name)
 	r.pace.forget(name)
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/act"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
 	"github.com/kapok-operators/kapok/shared/link"
+	"github.com/kapok-operators/kapok/shared/observability"
 )
 
 // +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlclusters,verbs=get;list;watch;patch
@@ -54,7 +55,7 @@ func (r *Reconciler) Setup(mgr ctrl.Manager, wake *Wake, opts Options) error {
 	}
 	byLabel := handler.EnqueueRequestsFromMapFunc(clusterOfObject)
 	return ctrl.NewControllerManagedBy(mgr).
-		Named("mysqlcluster").
+		Named(controllerName).
 		For(&v1alpha1.MySQLCluster{}).
 		Watches(&corev1.Pod{}, byLabel).
 		Watches(&corev1.PersistentVolumeClaim{}, byLabel).
@@ -70,7 +71,19 @@ func (r *Reconciler) Setup(mgr ctrl.Manager, wake *Wake, opts Options) error {
 			ReconciliationTimeout:   reconcileTimeout,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](20*time.Millisecond, 10*time.Second),
 		}).
-		Complete(r)
+		WithLogConstructor(observability.LogConstructor(mgr.GetLogger(), controllerName, objectKind)).
+		Complete(r.Recorded())
+}
+
+// The controller's name and the kind of its objects, in metrics, traces and logs.
+const (
+	controllerName = "mysqlcluster"
+	objectKind     = "MySQLCluster"
+)
+
+// Recorded is the loop with its telemetry: what the manager runs.
+func (r *Reconciler) Recorded() reconcile.Reconciler {
+	return r.Telemetry.Reconciler(controllerName, objectKind, r)
 }
 
 // clusterOfObject finds the cluster by the label that all its objects carry.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -51,6 +52,8 @@ type world struct {
 	safety *safety
 	// besides, if set, is what others do in every round.
 	besides func(*world)
+	// log is where the rounds write, nowhere by default.
+	log logr.Logger
 	*operator
 }
 
@@ -232,7 +235,7 @@ func (w *world) pod(ordinal int) string { return manifest.InstanceName(w.name.Na
 
 // reconcile runs one round of the loop alone.
 func (w *world) reconcile() (ctrl.Result, error) {
-	return w.Reconcile(w.t.Context(), ctrl.Request{NamespacedName: w.name})
+	return w.Recorded().Reconcile(ctrl.LoggerInto(w.t.Context(), w.log), ctrl.Request{NamespacedName: w.name})
 }
 
 // round runs the loop and lets everybody around it do their part.

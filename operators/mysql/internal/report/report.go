@@ -1,5 +1,5 @@
-// Package report tells the user: it writes the derived part of the status, in one write and only if it has changed, and
-// sends events on transitions.
+// Package report tells the user: it writes the derived part of the status, in one write and only if it has changed,
+// sends events on transitions, and keeps the metrics.
 package report
 
 import (
@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,6 +38,8 @@ type Reporter struct {
 	Client client.Client
 	// Events sends events.
 	Events *event.Emitter
+	// Metrics are kept up to date; nil keeps none.
+	Metrics *Metrics
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -44,12 +48,35 @@ type Reporter struct {
 // follows at once, and so it does in haste: a failover does not wait for a write that only people read.
 func (r *Reporter) Report(ctx context.Context, obs *observe.Observation, plan topology.Plan, out act.Outcome, care act.Care) error {
 	r.events(obs, plan, out)
+	describe(ctx, obs, plan)
+	r.Metrics.round(key(obs), trace.SpanContextFromContext(ctx), obs.Topology, out, r.Now())
 	if out.Committed != nil || out.Overtaken || care == act.Haste {
 		return nil
 	}
-	derived := status.Derive(input(obs, plan, out))
+	in := input(obs, plan, out)
+	derived := status.Derive(in)
+	r.Metrics.set(key(obs), status.Measured(in, derived), obs.Pods)
 	return r.write(ctx, obs.Cluster, derived)
 }
+
+// describe tells the span of the round where the cluster stands, so that the rounds of one failover can be found by their
+// epoch.
+func describe(ctx context.Context, obs *observe.Observation, plan topology.Plan) {
+	span := trace.SpanFromContext(ctx)
+	if !span.IsRecording() {
+		return
+	}
+	record := obs.Topology.Record
+	span.SetAttributes(
+		attribute.Int64("mysql.epoch", int64(record.Epoch)), //nolint:gosec // Epochs count failovers.
+		attribute.String("mysql.primary", record.Primary),
+		attribute.String("mysql.state", string(plan.State)),
+		attribute.String("mysql.why", plan.Why),
+	)
+}
+
+// Forget drops the metrics of a cluster that is gone.
+func (r *Reporter) Forget(name types.NamespacedName) { r.Metrics.forget(name) }
 
 // Unknown says that a cluster could not be looked at.
 func (r *Reporter) Unknown(ctx context.Context, name types.NamespacedName, why error) error {
@@ -58,11 +85,13 @@ func (r *Reporter) Unknown(ctx context.Context, name types.NamespacedName, why e
 		return client.IgnoreNotFound(err)
 	}
 	conditions := condition.AllUnknown(status.Types(), v1alpha1.ReasonNotObserved, why.Error())
+	r.Metrics.set(name, status.Measure{Phase: v1alpha1.SummaryUnknown, Conditions: conditions}, nil)
 	return r.write(ctx, &cluster, kept(&cluster, v1alpha1.SummaryUnknown, conditions))
 }
 
 // Retiring says that a cluster is being deleted. What was found about it last stays as it is.
 func (r *Reporter) Retiring(ctx context.Context, cluster *v1alpha1.MySQLCluster) error {
+	r.Metrics.set(client.ObjectKeyFromObject(cluster), status.Measure{Phase: v1alpha1.SummaryDeleting, Conditions: status.Retiring()}, nil)
 	return r.write(ctx, cluster, kept(cluster, v1alpha1.SummaryDeleting, status.Retiring()))
 }
 

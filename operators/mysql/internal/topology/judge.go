@@ -27,6 +27,7 @@ const (
 type verdict struct {
 	standing standing
 	why      string
+	loss     Loss
 }
 
 // judge says where the committed primary stands. Silence alone never condemns a primary that its voters hear (I5); a
@@ -34,7 +35,7 @@ type verdict struct {
 func judge(o Observation) verdict {
 	m, epoch := o.Primary(), o.Record.Epoch
 	if m == nil {
-		return verdict{dead, fmt.Sprintf("the primary %s is none of the instances any more", o.Record.Primary)}
+		return verdict{dead, fmt.Sprintf("the primary %s is none of the instances any more", o.Record.Primary), LossRemoved}
 	}
 	if !m.Connected || m.Report == nil {
 		return judgeSilent(o, m)
@@ -43,27 +44,27 @@ func judge(o Observation) verdict {
 	atWork := m.leading(epoch)
 	switch {
 	case r.Blank && !unfounded(o):
-		return verdict{dead, fmt.Sprintf("the volume of the primary %s is empty", m.Name)}
+		return verdict{dead, fmt.Sprintf("the volume of the primary %s is empty", m.Name), LossEmpty}
 	case r.Promised > epoch:
-		return verdict{dead, fmt.Sprintf("%s has been fenced", m.Name)}
+		return verdict{dead, fmt.Sprintf("%s has been fenced", m.Name), LossFenced}
 	case r.Stalled:
-		return verdict{dead, fmt.Sprintf("%s is connected but its volume or mysqld has not answered for some seconds", m.Name)}
+		return verdict{dead, fmt.Sprintf("%s is connected but its volume or mysqld has not answered for some seconds", m.Name), LossStalled}
 	case atWork && o.promised() > epoch:
-		return verdict{overtaken, fmt.Sprintf("a fence for a later epoch was begun, but %s is at work", m.Name)}
+		return verdict{overtaken, fmt.Sprintf("a fence for a later epoch was begun, but %s is at work", m.Name), LossFenced}
 	case atWork && r.Serving && cutOff(o, m):
-		return verdict{dead, fmt.Sprintf("%s is at work, but its voters have heard nothing of it for %s: nothing can be acknowledged", m.Name, CutOffAfter)}
+		return verdict{dead, fmt.Sprintf("%s is at work, but its voters have heard nothing of it for %s: nothing can be acknowledged", m.Name, CutOffAfter), LossCutOff}
 	case atWork && (r.Serving || r.Role == instance.RoleDrain):
-		return verdict{serving, ""}
+		return verdict{serving, "", LossNone}
 	case atWork:
-		return verdict{rising, fmt.Sprintf("%s is the primary of epoch %d and is not open yet", m.Name, epoch)}
+		return verdict{rising, fmt.Sprintf("%s is the primary of epoch %d and is not open yet", m.Name, epoch), LossNone}
 	case r.SelfFenced:
-		return verdict{dead, fmt.Sprintf("%s saw neither its operator nor its quorum and fenced itself", m.Name)}
+		return verdict{dead, fmt.Sprintf("%s saw neither its operator nor its quorum and fenced itself", m.Name), LossSelfFenced}
 	case r.Served >= epoch:
-		return verdict{dead, fmt.Sprintf("mysqld of the primary %s ended", m.Name)}
+		return verdict{dead, fmt.Sprintf("mysqld of the primary %s ended", m.Name), LossEnded}
 	case r.State != instance.StateRunning && m.UnfitFor >= StuckAfter && len(o.Record.Voters) > 1:
-		return verdict{dead, fmt.Sprintf("%s was chosen as primary and does not come up", m.Name)}
+		return verdict{dead, fmt.Sprintf("%s was chosen as primary and does not come up", m.Name), LossStuck}
 	}
-	return verdict{rising, fmt.Sprintf("%s is becoming the primary of epoch %d", m.Name, epoch)}
+	return verdict{rising, fmt.Sprintf("%s is becoming the primary of epoch %d", m.Name, epoch), LossNone}
 }
 
 func judgeSilent(o Observation, m *Member) verdict {
@@ -77,11 +78,11 @@ func judgeSilent(o Observation, m *Member) verdict {
 	switch {
 	case acks > 0 && hearing >= acks && o.promised() <= o.Record.Epoch:
 		return verdict{unreachable, fmt.Sprintf("the operator does not hear %s, but %d voters do: it has its quorum and is left alone",
-			m.Name, hearing)}
+			m.Name, hearing), LossNone}
 	case m.Silence >= PromoteAfter || o.promised() > o.Record.Epoch:
-		return verdict{dead, fmt.Sprintf("nothing was heard of the primary %s for %s, and its voters do not hear it either", m.Name, PromoteAfter)}
+		return verdict{dead, fmt.Sprintf("nothing was heard of the primary %s for %s, and its voters do not hear it either", m.Name, PromoteAfter), LossSilent}
 	}
-	return verdict{suspect, fmt.Sprintf("nothing is heard of the primary %s; waiting until it must have closed itself", m.Name)}
+	return verdict{suspect, fmt.Sprintf("nothing is heard of the primary %s; waiting until it must have closed itself", m.Name), LossNone}
 }
 
 // cutOff says whether so many voters have lost a primary that is at work that no commit of it can be acknowledged, and so

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -248,5 +250,32 @@ func TestWorkloadObeysTheRestrictedStandard(t *testing.T) {
 	want := []string{"run", "--address=shop.ns.svc:3306", "--user=app", "--password-file=/users/app", "--database=db", "--writers=8"}
 	if diff := cmp.Diff(want, c.Args); diff != "" {
 		t.Errorf("arguments (-want +got):\n%s", diff)
+	}
+}
+
+func TestTotal(t *testing.T) {
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(`# TYPE failovers_total counter
+failovers_total{name="db",reason="ended"} 2
+failovers_total{name="db",reason="silent"} 1
+failovers_total{name="other",reason="ended"} 7
+# TYPE gap_seconds histogram
+gap_seconds_bucket{cause="failover",le="+Inf"} 3
+gap_seconds_sum{cause="failover"} 1.5
+gap_seconds_count{cause="failover"} 3
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, got := range map[float64]float64{
+		3: Total(families["failovers_total"], map[string]string{"name": "db"}), 9: Total(families["failovers_total"], map[string]string{"reason": "ended"}),
+		10: Total(families["failovers_total"], nil), 0: Total(families["failovers_total"], map[string]string{"name": "nobody"}) + Total(nil, nil),
+	} {
+		if got != want {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+	if got := Total(families["gap_seconds"], map[string]string{"cause": "failover"}); got != 3 {
+		t.Errorf("got %v gaps, want 3", got)
 	}
 }
