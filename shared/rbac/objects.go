@@ -39,7 +39,9 @@ func (r Role) String() string { return r.Kind + " " + r.Name }
 
 // Binding is a RoleBinding or a ClusterRoleBinding.
 type Binding struct {
-	// Namespace is that of a RoleBinding; empty means a ClusterRoleBinding.
+	// Cluster says that it is a ClusterRoleBinding.
+	Cluster bool
+	// Namespace is that of a RoleBinding.
 	Namespace string
 	Name      string
 	Ref       rbacv1.RoleRef
@@ -48,7 +50,7 @@ type Binding struct {
 
 // String returns the kind and the name.
 func (b Binding) String() string {
-	if b.Namespace == "" {
+	if b.Cluster {
 		return "ClusterRoleBinding " + b.Name
 	}
 	return "RoleBinding " + b.Namespace + "/" + b.Name
@@ -115,16 +117,13 @@ func (o *Objects) add(document []byte) error {
 		if err := yaml.UnmarshalStrict(document, &binding); err != nil {
 			return err
 		}
-		if binding.Namespace == "" {
-			return fmt.Errorf("RoleBinding %s names no namespace", binding.Name)
-		}
 		o.Bindings = append(o.Bindings, Binding{Namespace: binding.Namespace, Name: binding.Name, Ref: binding.RoleRef, Subjects: binding.Subjects})
 	case "ClusterRoleBinding":
 		var binding rbacv1.ClusterRoleBinding
 		if err := yaml.UnmarshalStrict(document, &binding); err != nil {
 			return err
 		}
-		o.Bindings = append(o.Bindings, Binding{Name: binding.Name, Ref: binding.RoleRef, Subjects: binding.Subjects})
+		o.Bindings = append(o.Bindings, Binding{Cluster: true, Name: binding.Name, Ref: binding.RoleRef, Subjects: binding.Subjects})
 	default:
 		return fmt.Errorf("%s is a kind of %s that is not known here", kind.Kind, rbacv1.GroupName)
 	}
@@ -132,12 +131,15 @@ func (o *Objects) add(document []byte) error {
 }
 
 // Grants returns what the bindings give to a ServiceAccount by name. A binding
-// to a role that is not among the objects is an error.
+// to a role that is not among the objects, or in no namespace, is an error.
 func (o *Objects) Grants(account types.NamespacedName) ([]Grant, error) {
 	var out []Grant
 	for _, binding := range o.Bindings {
 		if !binding.names(account) {
 			continue
+		}
+		if !binding.Cluster && binding.Namespace == "" {
+			return nil, fmt.Errorf("%s names no namespace", binding)
 		}
 		role := o.role(binding)
 		if role == nil {

@@ -105,7 +105,6 @@ func TestParseRefusesWhatItCannotJudge(t *testing.T) {
 	for name, manifest := range map[string]string{
 		"a misspelt field":    strings.Replace(installation, "resourceNames", "resourceName", 1),
 		"an unknown kind":     "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleList\nitems: []\n",
-		"no namespace":        strings.Replace(installation, "kind: RoleBinding\nmetadata: {name: operator, namespace: shop}", "kind: RoleBinding\nmetadata: {name: operator}", 1),
 		"not YAML":            "a: [",
 		"a rule of no object": "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: a}\nrules: {}\n",
 	} {
@@ -113,12 +112,17 @@ func TestParseRefusesWhatItCannotJudge(t *testing.T) {
 			t.Errorf("%s was accepted", name)
 		}
 	}
-	objects, err := Parse([]byte(strings.Replace(installation, "kind: Role, name: operator", "kind: Role, name: gone", 1)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := objects.Grants(types.NamespacedName{Namespace: "ops", Name: "operator"}); err == nil {
-		t.Error("a binding to a role that is not there was accepted")
+	for name, manifest := range map[string]string{
+		"a role that is not there": strings.Replace(installation, "kind: Role, name: operator", "kind: Role, name: gone", 1),
+		"no namespace":             strings.Replace(installation, "kind: RoleBinding\nmetadata: {name: operator, namespace: shop}", "kind: RoleBinding\nmetadata: {name: operator}", 1),
+	} {
+		objects, err := Parse([]byte(manifest))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := objects.Grants(types.NamespacedName{Namespace: "ops", Name: "operator"}); err == nil {
+			t.Errorf("a binding to %s was accepted", name)
+		}
 	}
 }
 
@@ -129,6 +133,12 @@ func TestPurposesAreForEachPermission(t *testing.T) {
 	purposes := Purposes{
 		{Group: "apps", Resource: "statefulsets", For: "see them"},
 		{Group: "apps", Resource: "statefulsets", Verbs: []string{"patch"}, For: "change them", Without: "nothing changes"},
+	}
+	named := Purposes{{Resource: "configmaps", Name: "mine", For: "mine"}, {Resource: "configmaps", For: "any"}, {Resource: "configmaps", Name: "yours", For: "yours"}}
+	for name, want := range map[string]string{"mine": "mine", "yours": "yours", "others": "any", "": "any"} {
+		if got := named.Of(Permission{Verb: "get", Resource: "configmaps", Name: name}); got == nil || got.For != want {
+			t.Errorf("the purpose of %q is %+v", name, got)
+		}
 	}
 	needs, err := purposes.Needs(role, "shop", "the role")
 	if err != nil {

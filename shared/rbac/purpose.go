@@ -8,6 +8,8 @@ import (
 // Purpose is why an operator may do something to a kind of object.
 type Purpose struct {
 	Group, Resource string
+	// Name is that of the one object it is about; empty means any that no other purpose of the resource names.
+	Name string
 	// Verbs it is about; empty means all that no other purpose of the resource names.
 	Verbs []string
 	// For and Without are those of a Need.
@@ -22,13 +24,13 @@ func (ps Purposes) Of(p Permission) *Purpose {
 	var rest *Purpose
 	for i := range ps {
 		purpose := &ps[i]
-		if purpose.Group != p.Group || purpose.Resource != p.Resource {
+		if purpose.Group != p.Group || purpose.Resource != p.Resource || purpose.Name != "" && purpose.Name != p.Name {
 			continue
 		}
 		if slices.Contains(purpose.Verbs, p.Verb) {
 			return purpose
 		}
-		if len(purpose.Verbs) == 0 {
+		if len(purpose.Verbs) == 0 && (rest == nil || purpose.Name != "") {
 			rest = purpose
 		}
 	}

@@ -74,6 +74,9 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("find the API server: %w", err)
 	}
+	if err := preflight(ctx, rc, c.manager, log.WithName("preflight")); err != nil {
+		return err
+	}
 	mgr, err := manager.New(rc, c.manager, log)
 	if err != nil {
 		return err
