@@ -38,6 +38,9 @@ type Rare struct {
 	// Role is the kind and name of the role that grants it.
 	Role       string
 	Permission rbac.Permission
+	// Sometimes says that some runs use it and others do not, so that a use is
+	// no finding. Another log has to prove that it is needed.
+	Sometimes bool
 	// Why it is needed, and why the log does not show it; required.
 	Why string
 }
@@ -90,7 +93,7 @@ func Check(opts Options, log ...io.Reader) (*Report, error) {
 		user:    "system:serviceaccount:" + opts.Account.Namespace + ":" + opts.Account.Name,
 		opts:    opts,
 		used:    make([]int, len(opts.Grants)),
-		refused: map[use]*Finding{}, foreign: map[use]*Finding{}, seen: map[types.UID]struct{}{},
+		refused: map[use]*Finding{}, foreign: map[use]*Finding{}, hiccups: map[use]*Finding{}, seen: map[types.UID]struct{}{},
 	}
 	for i, part := range log {
 		if err := c.read(part); err != nil {
@@ -105,8 +108,8 @@ type checker struct {
 	opts     Options
 	requests int
 	// used counts the requests of each grant.
-	used             []int
-	refused, foreign map[use]*Finding
+	used                      []int
+	refused, foreign, hiccups map[use]*Finding
 	// seen are the requests that were counted: a watch is logged when it begins and when it ends.
 	seen map[types.UID]struct{}
 }
@@ -149,7 +152,11 @@ func (c *checker) take(event *auditv1.Event) error {
 	c.requests++
 	switch event.Annotations[decisionKey] {
 	case forbid:
-		note(c.refused, uses[0], event)
+		into := c.refused
+		if len(c.narrowest(uses[0])) > 0 {
+			into = c.hiccups
+		}
+		note(into, uses[0], event)
 	case allow:
 		for _, u := range uses {
 			c.allowed(u, event)

@@ -201,6 +201,13 @@ func TestExceptionsDoNotRot(t *testing.T) {
 			t.Errorf("%s: a part of the log shows it as well", name)
 		}
 	}
+	sometimes := rare("patch", "events")
+	sometimes.Sometimes = true
+	for _, log := range [][]request{{get}, {get, {verb: "patch", resource: "events", namespace: "shop", name: "e"}}} {
+		if err := report(t, Options{Grants: grants, Rare: []Rare{sometimes}}, lines(log...)).Err(); err != nil {
+			t.Errorf("what is used sometimes: %v", err)
+		}
+	}
 	if _, err := Check(Options{Account: account, Grants: grants, Rare: []Rare{{Role: "Role a", Permission: rbac.Permission{Verb: "patch", Resource: "events"}}}}, lines(get)); err == nil {
 		t.Error("an exception without a reason was taken")
 	}
@@ -231,6 +238,17 @@ func TestWhatOfTheLogCounts(t *testing.T) {
 	}
 	if _, err := Check(Options{Account: account, Grants: grants}, strings.NewReader("not an event\n")); err == nil {
 		t.Error("a file that is no audit log was taken")
+	}
+}
+
+// TestAnAuthorizerThatIsNotReady holds that what is granted and refused for a moment is shown, and is no finding.
+func TestAnAuthorizerThatIsNotReady(t *testing.T) {
+	get := request{verb: "get", resource: "pods", namespace: "shop", name: "p"}
+	refused := get
+	refused.decision, refused.code = "forbid", 403
+	r := report(t, Options{Grants: []rbac.Grant{grant("Role a", "shop", "get", "pods")}}, lines(refused, get))
+	if err := r.Err(); err != nil || len(r.Hiccups) != 1 || r.Rows[0].Requests != 1 {
+		t.Errorf("got %v, %+v", err, r)
 	}
 }
 

@@ -66,10 +66,14 @@ type Report struct {
 	// Foreign are requests that something else than the installation allows:
 	// elsewhere they would be refused.
 	Foreign []Finding
+	// Hiccups are requests that were not allowed although the installation
+	// grants them: the authorizer did not know the roles at that moment, as
+	// after a start of the API server. They say nothing about the roles.
+	Hiccups []Finding
 }
 
 func (c *checker) report() *Report {
-	out := &Report{Requests: c.requests, Refused: sorted(c.refused), Foreign: sorted(c.foreign)}
+	out := &Report{Requests: c.requests, Refused: sorted(c.refused), Foreign: sorted(c.foreign), Hiccups: sorted(c.hiccups)}
 	for i, grant := range c.opts.Grants {
 		at := slices.IndexFunc(out.Rows, func(r Row) bool { return r.Role == grant.Role && r.Permission == grant.Permission })
 		if at < 0 {
@@ -94,9 +98,9 @@ func (c *checker) report() *Report {
 		switch {
 		case at < 0:
 			out.Rows = append(out.Rows, Row{Role: r.Role, Permission: r.Permission, Verdict: Pointless, Why: r.Why})
-		case out.Rows[at].Requests > 0:
+		case out.Rows[at].Requests > 0 && !r.Sometimes:
 			out.Rows[at].Verdict, out.Rows[at].Why = Stale, r.Why
-		default:
+		case out.Rows[at].Requests == 0:
 			out.Rows[at].Verdict, out.Rows[at].Why = Excused, r.Why
 		}
 	}
@@ -177,6 +181,9 @@ func (r *Report) Write(to io.Writer) error {
 	}
 	for _, f := range r.Foreign {
 		fmt.Fprintf(&b, "-\t%s\t%s\t%d\tNOT GRANTED BY THE INSTALLATION: %s\n", f.Permission, f.Namespace, f.Requests, f.Reason)
+	}
+	for _, f := range r.Hiccups {
+		fmt.Fprintf(&b, "-\t%s\t%s\t%d\trefused although granted, first at %s: %s\n", f.Permission, f.Namespace, f.Requests, f.First.UTC().Format(time.RFC3339), f.Reason)
 	}
 	if _, err := io.WriteString(table, b.String()); err != nil {
 		return err
