@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -213,7 +214,7 @@ func TestAPlantedVerbIsFound(t *testing.T) {
 	for i := range objects.Roles {
 		role := &objects.Roles[i]
 		before := role.Rules
-		role.Rules = append(role.Rules[:len(role.Rules):len(role.Rules)], rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"update"}})
+		role.Rules = append(slices.Clip(role.Rules), rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"update"}})
 		if found := policy.Check(objects); len(found) != 1 {
 			t.Errorf("%s: %v", role, found)
 		}

@@ -20,11 +20,7 @@ const preflightTimeout = 10 * time.Second
 
 // preflight asks whether the operator may do what it needs to. Without an answer it goes on: whatever keeps the API server
 // from answering is no reason to stay away, and what is refused later is reported then.
-func preflight(ctx context.Context, rc *rest.Config, c manager.Config, log logr.Logger) error {
-	in, err := installation(c)
-	if err != nil {
-		return err
-	}
+func preflight(ctx context.Context, rc *rest.Config, in permission.Installation, log logr.Logger) error {
 	needs, err := permission.Needs(in)
 	if err != nil {
 		return err
@@ -53,17 +49,13 @@ func preflight(ctx context.Context, rc *rest.Config, c manager.Config, log logr.
 	return found.Err()
 }
 
-// installation is how the flags have the operator run.
-func installation(c manager.Config) (permission.Installation, error) {
-	own, err := manager.OwnNamespace()
-	if err != nil {
-		return permission.Installation{}, err
-	}
+// installation is how the flags have the operator run in its namespace.
+func installation(c manager.Config, own string) permission.Installation {
 	in := permission.Installation{
 		Namespaces: c.Namespaces, Own: own, Metrics: c.MetricsAddress != "" && c.MetricsAddress != "0" && !c.MetricsInsecure,
 	}
 	if c.LeaderElection {
 		in.Election = cmp.Or(c.LeaderElectionNamespace, own)
 	}
-	return in, nil
+	return in
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -221,7 +222,7 @@ func (m mode) check(t *testing.T, log string, grants []rbac.Grant) *audit.Report
 func (m mode) planted(t *testing.T, log string, grants []rbac.Grant, rc *rest.Config) {
 	t.Helper()
 	more := rbac.Grant{Permission: rbac.Permission{Verb: "get", Resource: "secrets"}, Namespace: m.home, Role: grants[0].Role}
-	if said := m.check(t, log, append(grants[:len(grants):len(grants)], more)); len(said.Foreign) > 0 || !strings.Contains(fmt.Sprint(said.Err()), "never used: get secrets") {
+	if said := m.check(t, log, append(slices.Clip(grants), more)); len(said.Foreign) > 0 || !strings.Contains(fmt.Sprint(said.Err()), "never used: get secrets") {
 		t.Errorf("a permission too many was not found: %v", said.Err())
 	}
 	for _, gone := range []rbac.Permission{
