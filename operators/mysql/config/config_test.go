@@ -20,7 +20,8 @@ func render(t *testing.T, environment ...string) (map[string]string, error) {
 	t.Helper()
 	folder := t.TempDir()
 	script := exec.CommandContext(t.Context(), "bash", filepath.Join("..", "..", "..", "hack", "install-yaml.sh"))
-	script.Env = append(os.Environ(), "INSTALL_FOLDER="+folder)
+	// Whatever whoever runs the tests has set, the defaults are the defaults.
+	script.Env = append(os.Environ(), "INSTALL_FOLDER="+folder, "MODE=", "NAMESPACES=", "METRICS=", "OPERATOR_NAMESPACE=", "MYSQL_OPERATOR_IMAGE=")
 	script.Env = append(script.Env, environment...)
 	if said, err := script.CombinedOutput(); err != nil {
 		t.Logf("%v: %s", environment, said)

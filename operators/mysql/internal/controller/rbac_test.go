@@ -150,7 +150,8 @@ func (m mode) install(t *testing.T) []byte {
 	t.Helper()
 	folder := t.TempDir()
 	script := exec.CommandContext(t.Context(), "bash", filepath.Join("..", "..", "..", "..", "hack", "install-yaml.sh"))
-	script.Env = append(append(os.Environ(), "INSTALL_FOLDER="+folder), m.environment...)
+	script.Env = append(os.Environ(), "INSTALL_FOLDER="+folder, "MODE=", "NAMESPACES=", "METRICS=", "OPERATOR_NAMESPACE=")
+	script.Env = append(script.Env, m.environment...)
 	if said, err := script.CombinedOutput(); err != nil {
 		t.Fatalf("render the installation: %v: %s", err, said)
 	}
