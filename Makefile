@@ -73,7 +73,7 @@ build: ## Build the static binaries into bin/.
 images: ## Assemble the container images into .out/images/, without Docker or a registry.
 	@hack/images.sh
 
-install-yaml: ## Render the operator's installation into .out/install/mysql-operator.yaml.
+install-yaml: ## Render the operator's installation (MODE=own|one|several|all) into .out/install/mysql-operator.yaml.
 	@hack/install-yaml.sh
 
 ##@ Run it

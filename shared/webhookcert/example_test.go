@@ -27,7 +27,7 @@ func Example() {
 		if err := fs.Parse(args); err != nil {
 			return err
 		}
-		log := manager.NewLogger(c.LogLevel)
+		log := manager.NewLogger(c)
 		rc, err := ctrl.GetConfig()
 		if err != nil {
 			return fmt.Errorf("find the API server: %w", err)

@@ -83,6 +83,13 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("find the API server: %w", err)
 	}
+	own, err := c.manager.OwnNamespace()
+	if err != nil {
+		return err
+	}
+	if err := preflight(ctx, rc, installation(c.manager, own), log.WithName("preflight")); err != nil {
+		return err
+	}
 	mgr, err := manager.New(rc, c.manager, log)
 	if err != nil {
 		return err

@@ -68,6 +68,7 @@ type agent struct {
 	following                string
 	attached, acknowledging  bool
 	restartNeeded            bool
+	archives                 []string
 
 	reported string
 	// sentBy is the span that its newest directive was sent by.
@@ -110,6 +111,15 @@ func (s *agents) with(pod string, change func(*agent)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(s.all[pod])
+}
+
+// archive lets all instances report an archive, together.
+func (s *agents) archive(folder string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.all {
+		a.archives = append(a.archives, folder)
+	}
 }
 
 // kill ends mysqld, which its agent starts again at once.
@@ -327,6 +337,7 @@ func (a *agent) report() instance.Report {
 		Role: a.role, Epoch: a.epoch, Serving: a.serving, Drained: a.drained,
 		Executed: a.held.String(), Received: a.held.String(), SealingKey: []byte(a.sealingKey()),
 		Volume: instance.Volume{Size: 10 << 30, Free: 9 << 30}, RestartNeeded: a.restartNeeded,
+		Archives: a.archives,
 	}
 	if a.directive != nil {
 		r.Directive = a.directive.ID

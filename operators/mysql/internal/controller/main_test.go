@@ -2,6 +2,7 @@ package controller_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -26,7 +27,7 @@ var (
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
-		if err := prepare(); err != nil {
+		if err := prepare(nil); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -35,7 +36,8 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-func prepare() error {
+// prepare starts the API server, with further arguments if there are any.
+func prepare(arguments map[string]string) error {
 	ctrl.SetLogger(logr.Discard())
 	scheme = runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
@@ -44,15 +46,17 @@ func prepare() error {
 		}
 	}
 	var err error
+	all := map[string]string{
+		// Some distributions enforce that whoever sets blockOwnerDeletion may update the owner's finalizers.
+		"enable-admission-plugins": "OwnerReferencesPermissionEnforcement",
+		// Every cluster of every test keeps its Services to the end.
+		"service-cluster-ip-range": "10.32.0.0/16",
+	}
+	maps.Copy(all, arguments)
 	env, err = testkit.NewEnv(testkit.EnvOptions{
-		Scheme:   scheme,
-		CRDPaths: []string{filepath.Join("..", "..", "config", "crd", "bases")},
-		APIServerArgs: map[string]string{
-			// Some distributions enforce that whoever sets blockOwnerDeletion may update the owner's finalizers.
-			"enable-admission-plugins": "OwnerReferencesPermissionEnforcement",
-			// Every cluster of every test keeps its Services to the end.
-			"service-cluster-ip-range": "10.32.0.0/16",
-		},
+		Scheme:        scheme,
+		CRDPaths:      []string{filepath.Join("..", "..", "config", "crd", "bases")},
+		APIServerArgs: all,
 	})
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@ import (
 )
 
 // expandable makes a storage class whose volumes can grow and returns its name.
-func expandable(t *testing.T) string {
+func expandable(t testing.TB) string {
 	t.Helper()
 	class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{GenerateName: "expandable-"}, Provisioner: "example.com/volumes",
 		AllowVolumeExpansion: new(true)}

@@ -82,7 +82,13 @@ func newWorld(t testing.TB) *world {
 	if err := api.Create(t.Context(), ns); err != nil {
 		t.Fatalf("make a namespace: %v", err)
 	}
-	w := &world{t: t, name: types.NamespacedName{Namespace: ns.Name, Name: "db"}, clock: time.Now(), term: 7}
+	return worldIn(t, ns.Name)
+}
+
+// worldIn is newWorld in a namespace that is there.
+func worldIn(t testing.TB, namespace string) *world {
+	t.Helper()
+	w := &world{t: t, name: types.NamespacedName{Namespace: namespace, Name: "db"}, clock: time.Now(), term: 7}
 	w.agents = newAgents(func() time.Time { return w.clock })
 	w.restart(api)
 	return w

@@ -22,9 +22,12 @@ var suite struct {
 	env      env.Environment
 	lab      *lab.Lab
 	timeline *lab.Timeline
+	// began is when the suite began.
+	began time.Time
 }
 
 func TestMain(m *testing.M) {
+	suite.began = time.Now()
 	suite.timeline = lab.NewTimeline(os.Stdout)
 	suite.env = env.NewWithConfig(envconf.New())
 	suite.env.Setup(func(ctx context.Context, _ *envconf.Config) (context.Context, error) {
