@@ -26,9 +26,22 @@ NEEDS_MYSQLD='KAPOK_MYSQLD'
 packages() {
   (
     cd "$1"
+    # A module below this one tests its own packages.
+    mapfile -t nested < <(find . -mindepth 2 -name go.mod -printf '%h\n')
     # grep finds nothing in a module without such tests, which is an answer and not an error.
-    { grep -rlE --include='*_test.go' "$2" . || true; } | xargs -r -n 1 dirname | sort -u
+    { grep -rlE --include='*_test.go' "$2" . || true; } | xargs -r -n 1 dirname | sort -u | outside "${nested[@]}"
   )
+}
+
+# outside FOLDER... passes on the folders that are not one of these nor below one.
+outside() {
+  local folder within
+  while read -r folder; do
+    for within in "$@"; do
+      [[ $folder/ != "$within/"* ]] || continue 2
+    done
+    printf '%s\n' "$folder"
+  done
 }
 
 # unit_packages FOLDER prints the packages whose tests need nothing but Go.
