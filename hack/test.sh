@@ -74,10 +74,11 @@ envtest() {
 }
 
 component() {
-  local images rootfs
+  local images rootfs exporter
   images=$(go_tool images)
   rootfs=$("$images" rootfs mysql)
-  export KAPOK_MYSQLD=$rootfs/host/mysqld
+  exporter=$("$images" rootfs mysqld-exporter)
+  export KAPOK_MYSQLD=$rootfs/host/mysqld KAPOK_MYSQLD_EXPORTER=$exporter/usr/bin/prometheus-mysqld-exporter
   needing component "$NEEDS_MYSQLD"
 }
 

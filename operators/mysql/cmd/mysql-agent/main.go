@@ -1,5 +1,5 @@
 // Command mysql-agent runs one instance of a MySQL cluster inside its pod: "install" copies the binary from an init
-// container, "run" is PID 1 of the mysqld container.
+// container, "run" is PID 1 of the mysqld container, "exporter" is PID 1 of the exporter's.
 package main
 
 import (
@@ -31,7 +31,7 @@ func main() {
 
 // dispatch runs the sub-command.
 func dispatch(args []string) error {
-	usage := errors.New("usage: mysql-agent install DEST | mysql-agent run [flags]")
+	usage := errors.New("usage: mysql-agent install DEST | mysql-agent run [flags] | mysql-agent exporter [flags]")
 	if len(args) == 0 {
 		return usage
 	}
@@ -47,6 +47,8 @@ func dispatch(args []string) error {
 		return agent.Install(self, args[1])
 	case "run":
 		return run(args[1:])
+	case "exporter":
+		return export(args[1:])
 	}
 	return usage
 }
@@ -71,6 +73,7 @@ func parse(args []string) (config, error) {
 	flags.StringVar(&c.options.DataDir, "data-dir", "/var/lib/mysql", "the root of the data volume")
 	flags.StringVar(&c.options.RunDir, "run-dir", "/run/kapok", "a folder for the socket and the configuration; it need not survive")
 	flags.StringVar(&c.options.UsersDir, "users-dir", "", "the mounted users Secret: one file per account, named like it, with its password")
+	flags.StringVar(&c.options.Monitor, "exporter-credentials", "", "the file in which the exporter finds its account; empty for an instance without an exporter")
 	flags.StringVar(&c.options.Mysqld, "mysqld", "mysqld", "mysqld's executable, or the name to look up in PATH")
 	flags.StringVar(&c.options.Bind, "bind", "*", "the address that mysqld listens on")
 	flags.IntVar(&c.options.Port, "port", 3306, "the port that mysqld listens on")

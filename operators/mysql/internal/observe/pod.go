@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
 )
 
 // PodProblem is why a pod does not come up.
@@ -33,24 +34,42 @@ func unschedulable(pod *corev1.Pod) string {
 	return ""
 }
 
-// problemOf finds what a person has to mend before the pod can come up.
+// problemOf finds what a person has to mend before the pod can come up. The exporter's container is none of it: the instance
+// serves without.
 func problemOf(pod *corev1.Pod) (PodProblem, bool) {
 	if why := unschedulable(pod); why != "" {
 		return PodProblem{v1alpha1.ReasonUnschedulable, "no node can take its pod: " + why}, true
 	}
 	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
-		for _, c := range statuses {
-			waiting := c.State.Waiting
-			if waiting == nil {
-				continue
-			}
-			switch waiting.Reason {
-			case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerError",
-				"CreateContainerConfigError", "RunContainerError", "CrashLoopBackOff":
-				return PodProblem{v1alpha1.ReasonImageUnusable, fmt.Sprintf("container %s with image %s does not start: %s: %s",
-					c.Name, c.Image, waiting.Reason, waiting.Message)}, true
+		for i := range statuses {
+			if why := stuck(&statuses[i]); why != "" && statuses[i].Name != manifest.ExporterContainer {
+				return PodProblem{v1alpha1.ReasonImageUnusable, why}, true
 			}
 		}
 	}
 	return PodProblem{}, false
+}
+
+// exporterProblem says why the exporter of a pod does not run; "" if it does or has only just begun.
+func exporterProblem(pod *corev1.Pod) string {
+	for i := range pod.Status.ContainerStatuses {
+		if c := &pod.Status.ContainerStatuses[i]; c.Name == manifest.ExporterContainer {
+			return stuck(c)
+		}
+	}
+	return ""
+}
+
+// stuck says why a container does not start and will not without a person; "" if nothing is known of the kind.
+func stuck(c *corev1.ContainerStatus) string {
+	waiting := c.State.Waiting
+	if waiting == nil {
+		return ""
+	}
+	switch waiting.Reason {
+	case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerError",
+		"CreateContainerConfigError", "RunContainerError", "CrashLoopBackOff":
+		return fmt.Sprintf("container %s with image %s does not start: %s: %s", c.Name, c.Image, waiting.Reason, waiting.Message)
+	}
+	return ""
 }
