@@ -24,8 +24,8 @@ const (
 	ConditionUsersReady = "UsersReady"
 	// ConditionConsistent: every instance holds only transactions of the committed history.
 	ConditionConsistent = "Consistent"
-	// ConditionMonitored: Prometheus and Grafana are told of the cluster. Only there unless spec.monitoring.exporter is None. It
-	// says nothing about the database, so Ready does not depend on it.
+	// ConditionMonitored: Prometheus and Grafana are told of the cluster. It says nothing about the database, so Ready does
+	// not depend on it.
 	ConditionMonitored = "Monitored"
 	// ConditionBackupReady: backups are taken as spec.backup says. Only there if spec.backup is.
 	ConditionBackupReady = "BackupReady"
@@ -149,6 +149,8 @@ const (
 
 // Reasons of Monitored.
 const (
+	// ReasonMonitoringOff: spec.monitoring.exporter is None.
+	ReasonMonitoringOff = "SwitchedOff"
 	// ReasonNoPrometheusOperator: the cluster does not know the kinds of prometheus-operator. They are made when it does.
 	ReasonNoPrometheusOperator = "PrometheusOperatorMissing"
 	// ReasonMonitoringForbidden: the operator may not keep the objects; the message says what it lacks.

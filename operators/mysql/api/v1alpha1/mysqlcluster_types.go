@@ -353,7 +353,7 @@ type Monitoring struct {
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=16
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}(s|m))+$') && duration(self) >= duration('5s') && duration(self) <= duration('2m')",message="scrapeInterval must be a duration from 5s to 2m in seconds and minutes, such as \"15s\": with more than two minutes Prometheus forgets a sample before the next comes"
-	ScrapeInterval metav1.Duration `json:"scrapeInterval,omitempty"`
+	ScrapeInterval *metav1.Duration `json:"scrapeInterval,omitempty"`
 }
 
 // ExporterMode says how the metrics of mysqld are served.

@@ -20,16 +20,22 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
 	"github.com/kapok-operators/kapok/shared/apply"
+	"github.com/kapok-operators/kapok/shared/observability/monitors"
 )
 
 // KubernetesObjects applies what surrounds the instances of a cluster.
 type KubernetesObjects struct {
-	// Client reads from the cache and writes.
+	// Client reads from the cache and writes. Live reads from the API server.
 	Client client.Client
+	Live   client.Reader
 	// Applier writes what differs.
 	Applier *apply.Applier
 	// Config is the installation's part of the objects.
 	Config manifest.Config
+	// Monitors says whether prometheus-operator's kinds can be used, and MonitorApplier writes them. With a nil Monitors they
+	// are never made.
+	Monitors       *monitors.Watcher
+	MonitorApplier *apply.Applier
 	// LinkCA returns the certificates by which agents know the operator; empty until they are published.
 	LinkCA func() []byte
 }
@@ -49,7 +55,8 @@ func (k *KubernetesObjects) Apply(ctx context.Context, obs *observe.Observation,
 		_, err = k.Applier.Apply(ctx, objects...)
 	}
 	fail("apply the objects", err)
-	return append(failures, k.enlarge(ctx, obs)...)
+	failures = append(failures, k.enlarge(ctx, obs)...)
+	return append(failures, k.monitor(ctx, obs.Cluster)...)
 }
 
 // Redirect points the read-write Service at the primary, if its endpoints have been made: making them is up to Apply,

@@ -38,6 +38,7 @@ import (
 	"github.com/kapok-operators/kapok/shared/apply"
 	"github.com/kapok-operators/kapok/shared/event"
 	"github.com/kapok-operators/kapok/shared/manager"
+	"github.com/kapok-operators/kapok/shared/observability/monitors"
 )
 
 // roleFile is the role that is generated from the markers in this package.
@@ -131,6 +132,7 @@ func TestTheRoleIsExactlyEnough(t *testing.T) {
 		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"}}
 	rc.Wrap(func(next http.RoundTripper) http.RoundTripper { seen.next = next; return seen })
 
+	installMonitoring(t)
 	w := newWorld(t)
 	w.live(rc)
 	class := expandable(t)
@@ -149,6 +151,11 @@ func TestTheRoleIsExactlyEnough(t *testing.T) {
 		now := w.podUIDs()
 		return len(now) == 3 && now["db-0"] != before["db-0"] && now["db-1"] != before["db-1"] && now["db-2"] != before["db-2"] && w.healthy("")()
 	})
+	w.eventually("monitoring", func() bool {
+		return w.monitored().Status == metav1.ConditionTrue && slices.Equal(w.monitoringObjects(), allMonitoring)
+	})
+	w.edit(func(c *v1alpha1.MySQLCluster) { c.Spec.Monitoring.Exporter = v1alpha1.ExporterNone })
+	w.eventually("end of monitoring", func() bool { return len(w.monitoringObjects()) == 0 && w.healthy("")() })
 	w.annotate(v1alpha1.AnnotationSwitchover, v1alpha1.SwitchoverAny)
 	w.eventually("answer", func() bool { return w.cluster().Annotations[v1alpha1.AnnotationSwitchover] == "" && w.healthy("")() })
 	w.eventually("events", func() bool {
@@ -204,11 +211,20 @@ func (w *world) live(rc *rest.Config) {
 	w.agents.onChange = wake.Agent
 	observer := &observe.Observer{Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Peers: w.agents, Term: mgr.Term.Term,
 		Outdated: installation.Outdated, Now: time.Now}
+	watcher, err := monitors.New(monitors.Options{Config: rc, Scheme: scheme, Namespaces: config.Namespaces, Selector: ours.Label, Interval: 100 * time.Millisecond,
+		Logger: logr.Discard(), OnState: func(monitors.State) { wake.Cluster(w.name) }, OnObject: func(client.Object) { wake.Cluster(w.name) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := mgr.Add(watcher); err != nil {
+		t.Fatal(err)
+	}
 	reconciler := &controller.Reconciler{
 		Observer: observer, Grants: &act.Grants{},
 		Actor: &act.Actor{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Agents: w.agents, Memory: observer,
-			Objects: &act.KubernetesObjects{Client: mgr.GetClient(), Config: installation,
-				LinkCA:  func() []byte { return []byte("certificates\n") },
+			Objects: &act.KubernetesObjects{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Config: installation,
+				LinkCA:   func() []byte { return []byte("certificates\n") },
+				Monitors: watcher, MonitorApplier: &apply.Applier{Client: watcher.Client(mgr.GetClient()), FieldOwner: "mysql-operator"},
 				Applier: &apply.Applier{Client: mgr.GetClient(), FieldOwner: "mysql-operator"}}},
 		Reporter: &report.Reporter{Client: mgr.GetClient(), Events: event.NewEmitter(mgr.GetEventRecorder("mysql-operator"), 100), Now: time.Now},
 	}

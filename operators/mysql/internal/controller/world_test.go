@@ -66,7 +66,7 @@ type operator struct {
 
 var installation = manifest.Config{
 	OperatorImage: "kapok/mysql-operator:test", LinkAddress: "mysql-operator-link.kapok-mysql-system.svc:9443",
-	MySQLRepository: "docker.io/library/mysql",
+	MySQLRepository: "docker.io/library/mysql", ExporterImage: "docker.io/prom/mysqld-exporter:test",
 }
 
 // step is how far a round advances the clock.
@@ -115,7 +115,7 @@ func newOperator(w *world, c *testkit.CrashPoint) *operator {
 		Actor: &act.Actor{
 			Client: cached, Live: c, Agents: w.agents, Memory: observer,
 			Objects: &act.KubernetesObjects{
-				Client: cached, Config: installation, LinkCA: func() []byte { return []byte("certificates\n") },
+				Client: cached, Live: c, Config: installation, LinkCA: func() []byte { return []byte("certificates\n") },
 				Applier: &apply.Applier{Client: cached, FieldOwner: "mysql-operator"},
 			},
 		},

@@ -47,7 +47,7 @@ func plain() *v1alpha1.MySQLCluster {
 			Resources:      v1alpha1.Resources{Requests: &v1alpha1.ResourceAmounts{CPU: quantity("100m"), Memory: quantity("512Mi")}},
 			Placement:      v1alpha1.Placement{Zones: v1alpha1.SpreadPreferred, Nodes: v1alpha1.SpreadPreferred},
 			DeletionPolicy: v1alpha1.DeletionRetain,
-			Monitoring:     v1alpha1.Monitoring{Exporter: v1alpha1.ExporterSidecar, ScrapeInterval: metav1.Duration{Duration: 15 * time.Second}},
+			Monitoring:     v1alpha1.Monitoring{Exporter: v1alpha1.ExporterSidecar, ScrapeInterval: &metav1.Duration{Duration: 15 * time.Second}},
 		},
 	}
 }
@@ -170,7 +170,7 @@ func TestTemplateHash(t *testing.T) {
 		"link address":                func(_ *v1alpha1.MySQLCluster, i *manifest.Config) { i.LinkAddress = "elsewhere:9443" },
 		"the installation's exporter": func(_ *v1alpha1.MySQLCluster, i *manifest.Config) { i.ExporterImage = "other" },
 		"scrape interval": func(c *v1alpha1.MySQLCluster, _ *manifest.Config) {
-			c.Spec.Monitoring.ScrapeInterval.Duration = time.Minute
+			c.Spec.Monitoring.ScrapeInterval = &metav1.Duration{Duration: time.Minute}
 		},
 		"an object from before there was an exporter": func(c *v1alpha1.MySQLCluster, _ *manifest.Config) {
 			c.Spec.Monitoring = v1alpha1.Monitoring{}

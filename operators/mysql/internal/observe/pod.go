@@ -15,10 +15,24 @@ type PodProblem struct {
 	Reason, Message string
 }
 
+// containersNotReady is the kubelet's reason for a pod that is not ready because of its containers.
+const containersNotReady = "ContainersNotReady"
+
+// isReady says whether the instance in a pod is ready. An exporter that does not run makes the pod unready, but not mysqld
+// beside it.
 func isReady(pod *corev1.Pod) bool {
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
+			return c.Status == corev1.ConditionTrue || c.Reason == containersNotReady && serverReady(pod)
+		}
+	}
+	return false
+}
+
+func serverReady(pod *corev1.Pod) bool {
+	for i := range pod.Status.ContainerStatuses {
+		if c := &pod.Status.ContainerStatuses[i]; c.Name == manifest.ServerContainer {
+			return c.Ready
 		}
 	}
 	return false

@@ -82,7 +82,7 @@ func TestAdapt(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := adapt(objects[0], tc.repository, "f00"); err != nil {
+			if err := adapt(objects[0], tc.repository, "", "f00"); err != nil {
 				t.Fatal(err)
 			}
 			containers, _, _ := unstructured.NestedSlice(objects[0].Object, "spec", "template", "spec", "containers")
@@ -96,7 +96,7 @@ func TestAdapt(t *testing.T) {
 			}
 		})
 	}
-	if err := adapt(&unstructured.Unstructured{Object: map[string]any{}}, "x", "y"); err == nil {
+	if err := adapt(&unstructured.Unstructured{Object: map[string]any{}}, "x", "", "y"); err == nil {
 		t.Error("a Deployment without containers was accepted")
 	}
 }
@@ -221,12 +221,12 @@ func TestFromEnvironment(t *testing.T) {
 		return o
 	}
 	plain := read(nil)
-	if plain.Provider != "local" || plain.MySQLRepository != "kapok.local/mysql" || len(plain.Images) != 0 || plain.Keep ||
+	if plain.Provider != "local" || plain.MySQLRepository != "kapok.local/mysql" || plain.ExporterImage != "kapok.local/mysqld-exporter:0.19" || len(plain.Images) != 0 || plain.Keep ||
 		plain.OperatorManifest != filepath.Join(plain.Root, ".out", "install", "mysql-operator.yaml") {
 		t.Errorf("defaults: %+v", plain)
 	}
 	other := read(map[string]string{"CLUSTER": "kind", "IMAGES": " a.tar  b.tar ", "OUT": "/o", "KEEP": "true"})
-	if other.MySQLRepository != "" || !slices.Equal(other.Images, []string{"a.tar", "b.tar"}) || !other.Keep ||
+	if other.MySQLRepository != "" || other.ExporterImage != "" || !slices.Equal(other.Images, []string{"a.tar", "b.tar"}) || !other.Keep ||
 		other.OperatorManifest != "/o/install/mysql-operator.yaml" {
 		t.Errorf("set: %+v", other)
 	}
@@ -247,5 +247,19 @@ func TestWorkloadObeysTheRestrictedStandard(t *testing.T) {
 	want := []string{"run", "--address=shop.ns.svc:3306", "--user=app", "--password-file=/users/app", "--database=db", "--writers=8"}
 	if diff := cmp.Diff(want, c.Args); diff != "" {
 		t.Errorf("arguments (-want +got):\n%s", diff)
+	}
+}
+
+// TestAdaptNamesTheExporter: pods would wait for an image that cannot be pulled.
+func TestAdaptNamesTheExporter(t *testing.T) {
+	objects, err := Decode([]byte(installation))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := adapt(objects[0], "", "kapok.local/mysqld-exporter:0.19", "f00"); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err := objects[0].MarshalJSON(); err != nil || !strings.Contains(string(raw), `"--mysqld-exporter-image=kapok.local/mysqld-exporter:0.19"`) {
+		t.Errorf("%s %v", raw, err)
 	}
 }

@@ -29,6 +29,8 @@ type Options struct {
 	OperatorManifest string
 	// MySQLRepository is the repository of operand images; empty leaves the operator's own choice.
 	MySQLRepository string
+	// ExporterImage is the image of the exporter beside mysqld; empty leaves the operator's own choice.
+	ExporterImage string
 	// WorkloadImage is the client's image.
 	WorkloadImage string
 	// Root is the root of the repository.
@@ -65,11 +67,12 @@ func FromEnvironment(getenv func(string) string) (Options, error) {
 		Keep:          getenv("KEEP") == "true" || getenv("KEEP") == "1",
 	}
 	o.OperatorManifest = value("OPERATOR_MANIFEST", filepath.Join(o.Out, "install", "mysql-operator.yaml"))
-	repository := ""
+	repository, exporter := "", ""
 	if o.Provider == "local" {
-		repository = "kapok.local/mysql"
+		repository, exporter = "kapok.local/mysql", "kapok.local/mysqld-exporter:0.19"
 	}
 	o.MySQLRepository = value("MYSQL_IMAGE_REPOSITORY", repository)
+	o.ExporterImage = value("MYSQLD_EXPORTER_IMAGE", exporter)
 	return o, nil
 }
 
