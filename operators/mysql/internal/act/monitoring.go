@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -99,9 +100,7 @@ func (k *KubernetesObjects) unmonitor(ctx context.Context, cluster *v1alpha1.MyS
 
 func withLabels(cluster *v1alpha1.MySQLCluster, more map[string]string) map[string]string {
 	out := manifest.SelectorLabels(cluster.Name)
-	for name, value := range more {
-		out[name] = value
-	}
+	maps.Copy(out, more)
 	return out
 }
 

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -71,7 +73,7 @@ func scrape(t *testing.T, url string) metrics {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -143,9 +145,7 @@ func TestDocumentedMetrics(t *testing.T) {
 		served[m] = until(t, "metrics of "+m.name, export(t, m), up)
 		server := httptest.NewServer(m.agent.Handler())
 		defer server.Close()
-		for name, value := range scrape(t, server.URL) {
-			served[m][name] = value
-		}
+		maps.Copy(served[m], scrape(t, server.URL))
 	}
 	mysqlds := 0
 	for name, where := range documented {
@@ -287,12 +287,14 @@ func TestTheMonitorCanDoNoMore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A schema, a table, a privilege, giving rights.
+	denied := []uint16{1044, 1142, 1227, 1410, 1045}
 	for _, statement := range []string{
 		"SELECT note FROM shop_db.orders",
 		"SELECT User FROM mysql.user",
 		"SELECT name FROM kapok_internal.account",
-		"SELECT * FROM performance_schema.replication_connection_configuration",
-		"SELECT * FROM performance_schema.events_statements_history_long",
+		"SELECT USER FROM performance_schema.replication_connection_configuration",
+		"SELECT SQL_TEXT FROM performance_schema.events_statements_history_long",
 		"INSERT INTO shop_db.orders VALUES (2, '')",
 		"CREATE DATABASE mine",
 		"CREATE TABLE shop_db.mine (id INT)",
@@ -301,22 +303,14 @@ func TestTheMonitorCanDoNoMore(t *testing.T) {
 		"SET GLOBAL max_connections = 10",
 		"STOP REPLICA",
 		"SHUTDOWN",
-		"KILL 1",
 		"FLUSH BINARY LOGS",
 		"CLONE LOCAL DATA DIRECTORY = '/nowhere'",
-		"SELECT LOAD_FILE('/etc/passwd') IS NOT NULL AND 1/0",
 		"GRANT PROCESS ON *.* TO kapok_monitor@localhost",
 	} {
-		rows, err := db.Query(statement)
-		if err != nil {
-			continue
-		}
-		read := rows.Next()
-		_ = rows.Close()
-		if read && !strings.Contains(statement, "LOAD_FILE") {
-			t.Errorf("the exporter's account may: %s", statement)
-		} else if !read {
-			t.Errorf("the exporter's account is not refused: %s", statement)
+		var value any
+		// Refused for want of a right, and not for anything else.
+		if err := db.QueryRow(statement).Scan(&value); !slices.Contains(denied, mysqld.Code(err)) {
+			t.Errorf("the exporter's account is not refused %s: %v", statement, err)
 		}
 	}
 
@@ -335,7 +329,7 @@ func TestTheMonitorCanDoNoMore(t *testing.T) {
 			}
 			break
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		if held = append(held, conn); len(held) > 5 {
 			break
 		}

@@ -81,7 +81,12 @@ func (w *world) watching(base client.Client) *monitors.Watcher {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- watcher.Start(ctx) }()
-	w.t.Cleanup(func() { cancel(); <-done })
+	w.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Error(err)
+		}
+	})
 	objects := w.Actor.Objects.(*act.KubernetesObjects)
 	objects.Monitors = watcher
 	objects.MonitorApplier = &apply.Applier{Client: watcher.Client(base), FieldOwner: "mysql-operator"}

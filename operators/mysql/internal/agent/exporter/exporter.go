@@ -116,7 +116,7 @@ func (e *Exporter) Run(ctx context.Context) error {
 		e.opts.Logger.Info("Started the exporter", "pid", process.PID())
 		e.follow(ctx, process, stamp)
 		if ctx.Err() != nil {
-			return e.stop(process)
+			return e.stop(context.WithoutCancel(ctx), process)
 		}
 		exit, _ := process.Exit()
 		e.opts.Logger.Warn("The exporter ended", "how", exit.String())
@@ -208,8 +208,8 @@ func (e *Exporter) reload(ctx context.Context) error {
 }
 
 // stop ends the exporter. It holds nothing, so that it may be killed if it does not listen.
-func (e *Exporter) stop(process *agent.Process) error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopWithin) //nolint:forbidigo // The one that ended is why it stops.
+func (e *Exporter) stop(ctx context.Context, process *agent.Process) error {
+	ctx, cancel := context.WithTimeout(ctx, stopWithin)
 	defer cancel()
 	if _, err := process.Terminate(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("stop the exporter: %w", err)

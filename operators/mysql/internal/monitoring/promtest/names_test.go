@@ -63,7 +63,7 @@ func selectors(t *testing.T, server, expr string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	var answer struct {
 		Status, Error string
 		Data          any

@@ -2,6 +2,7 @@ package promtest
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -91,10 +92,7 @@ func check(t *testing.T, interval time.Duration, alert string, given []series, m
 	for _, m := range moments {
 		expected := []map[string]any{}
 		for _, pod := range m.pods {
-			want := map[string]string{}
-			for name, value := range labels {
-				want[name] = value
-			}
+			want := maps.Clone(labels)
 			if pod != "" {
 				want["pod"] = pod
 			}

@@ -87,7 +87,7 @@ func address(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return l.Addr().String()
 }
 
@@ -213,7 +213,7 @@ func TestAlertsReachAWeComRobot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer response.Body.Close()
+		defer func() { _ = response.Body.Close() }()
 		if response.StatusCode != http.StatusOK {
 			t.Fatalf("Alertmanager answers %s", response.Status)
 		}
