@@ -33,6 +33,9 @@ type Options struct {
 	ExporterImage string
 	// WorkloadImage is the client's image.
 	WorkloadImage string
+	// PrometheusImage has prometheus and prometheus-alertmanager, and PrometheusArchive is the archive to load it from when a
+	// scenario wants it; without an image nothing is watched.
+	PrometheusImage, PrometheusArchive string
 	// Root is the root of the repository.
 	Root string
 	// Out is where results and diagnosis go.
@@ -67,12 +70,15 @@ func FromEnvironment(getenv func(string) string) (Options, error) {
 		Keep:          getenv("KEEP") == "true" || getenv("KEEP") == "1",
 	}
 	o.OperatorManifest = value("OPERATOR_MANIFEST", filepath.Join(o.Out, "install", "mysql-operator.yaml"))
-	repository, exporter := "", ""
+	repository, exporter, prometheus, archive := "", "", "", ""
 	if o.Provider == "local" {
 		repository, exporter = "kapok.local/mysql", "kapok.local/mysqld-exporter:0.19"
+		prometheus, archive = "kapok.local/prometheus:sid", filepath.Join(o.Out, "images", "prometheus.tar")
 	}
 	o.MySQLRepository = value("MYSQL_IMAGE_REPOSITORY", repository)
 	o.ExporterImage = value("MYSQLD_EXPORTER_IMAGE", exporter)
+	o.PrometheusImage = value("PROMETHEUS_IMAGE", prometheus)
+	o.PrometheusArchive = value("PROMETHEUS_ARCHIVE", archive)
 	return o, nil
 }
 

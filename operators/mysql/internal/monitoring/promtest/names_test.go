@@ -1,4 +1,4 @@
-package promtest
+package promtest_test
 
 import (
 	"encoding/json"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/monitoring"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/monitoring/promtest"
 )
 
 // TestExpressionsNameOnlyWhatExists has the real Prometheus take every expression of the alerts and the dashboard apart, and
@@ -71,25 +72,5 @@ func selectors(t *testing.T, server, expr string) []string {
 	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || answer.Status != "success" {
 		t.Fatalf("Prometheus does not read %s: %s (%v)", expr, answer.Error, err)
 	}
-	var names []string
-	var walk func(any)
-	walk = func(node any) {
-		switch node := node.(type) {
-		case map[string]any:
-			if node["type"] == "vectorSelector" || node["type"] == "matrixSelector" {
-				if name, ok := node["name"].(string); ok && name != "" {
-					names = append(names, name)
-				}
-			}
-			for _, inner := range node {
-				walk(inner)
-			}
-		case []any:
-			for _, inner := range node {
-				walk(inner)
-			}
-		}
-	}
-	walk(answer.Data)
-	return names
+	return promtest.Metrics(answer.Data)
 }

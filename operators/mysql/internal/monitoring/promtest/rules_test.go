@@ -1,4 +1,4 @@
-package promtest
+package promtest_test
 
 import (
 	"fmt"
