@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,7 +70,17 @@ var sample = regexp.MustCompile(`^([a-z_:A-Z0-9]+)(?:\{.*\})? (\S+)$`)
 // scrape returns what is served, or nil if nothing is.
 func scrape(t *testing.T, url string) metrics {
 	t.Helper()
-	response, err := http.Get(url + "/metrics")
+	request, err := http.NewRequest(http.MethodGet, url+"/metrics", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return send(t, http.DefaultClient.Do, request)
+}
+
+// send sends a request for metrics and reads the answer.
+func send(t *testing.T, do func(*http.Request) (*http.Response, error), request *http.Request) metrics {
+	t.Helper()
+	response, err := do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,6 +251,33 @@ func TestTheExporterFollowsItsPassword(t *testing.T) {
 	if _, err := monitor(t, m, first); err == nil {
 		t.Error("the old password still works")
 	}
+}
+
+// TestAServerThatStandsStillIsDown: the exporter waits for mysqld for as long as that takes; Prometheus does not, and must be told.
+func TestAServerThatStandsStillIsDown(t *testing.T) {
+	c := bootstrap(t, 1)
+	m := c.members[0]
+	url := export(t, m)
+	until(t, "metrics", url, up)
+	if err := syscall.Kill(m.pid(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ask := func() metrics {
+		t.Helper()
+		request, err := http.NewRequest(http.MethodGet, url+"/metrics", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", "3")
+		return send(t, (&http.Client{Timeout: 3 * time.Second}).Do, request)
+	}
+	if got := ask(); len(got) != 1 || got["mysql_up"] != 0 {
+		t.Errorf("of a mysqld that stands still: %v", got)
+	}
+	if err := syscall.Kill(m.pid(), syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "metrics of a mysqld that goes on", url, up)
 }
 
 // credentials is where the agent of the member puts the exporter's password.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"time"
 
 	"github.com/kapok-operators/kapok/shared/agent"
@@ -16,6 +18,9 @@ import (
 
 // Port is where the metrics are served; it is the exporter's own by custom.
 const Port = 9104
+
+// textFormat is the content type of metrics.
+const textFormat = "text/plain; version=0.0.4; charset=utf-8"
 
 // behind is where the exporter itself listens.
 const behind = "127.0.0.1:9105"
@@ -25,6 +30,8 @@ const (
 	poll = time.Second
 	// patience bounds one scrape; Prometheus gives up sooner by default.
 	patience = 30 * time.Second
+	// aliveWithin is how long the exporter may take to show that it runs.
+	aliveWithin = 500 * time.Millisecond
 	// restartAfter is the pause before an exporter that ended is started again.
 	restartAfter = 2 * time.Second
 	// stopWithin is how long the exporter may take to end.
@@ -230,26 +237,48 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // Handler answers GET /metrics with what the exporter says at that moment, old names added. While there is no exporter it
-// answers 503: the scrape fails, which is the truth, and mysqld is not called down for it.
+// answers 503: the scrape fails, which is the truth, and mysqld is not called down for it. It is if the exporter runs and waits for
+// it in vain.
 func (e *Exporter) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", e.metrics)
 	return mux
 }
 
+// scrapeTimeout is the header in which Prometheus says how many seconds it waits.
+const scrapeTimeout = "X-Prometheus-Scrape-Timeout-Seconds"
+
+// within says how long the exporter may take for a scrape: four fifths of what Prometheus waits, so that there is time left to say
+// that it took too long.
+func within(r *http.Request) time.Duration {
+	seconds, err := strconv.ParseFloat(r.Header.Get(scrapeTimeout), 64)
+	if err != nil || seconds <= 0 || seconds > patience.Seconds() {
+		return patience
+	}
+	return time.Duration(seconds * float64(time.Second) * 4 / 5)
+}
+
 func (e *Exporter) metrics(w http.ResponseWriter, r *http.Request) {
-	request, err := http.NewRequestWithContext(r.Context(), http.MethodGet, "http://"+e.opts.Behind+"/metrics", http.NoBody)
+	ctx, cancel := context.WithTimeout(r.Context(), within(r))
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+e.opts.Behind+"/metrics", http.NoBody)
 	if err != nil {
 		http.Error(w, "the exporter cannot be asked", http.StatusInternalServerError)
 		return
 	}
-	// How long Prometheus waits; the exporter gives up a little earlier, with what it has.
-	const timeout = "X-Prometheus-Scrape-Timeout-Seconds"
-	if seconds := r.Header.Get(timeout); seconds != "" {
-		request.Header.Set(timeout, seconds)
+	if seconds := r.Header.Get(scrapeTimeout); seconds != "" {
+		request.Header.Set(scrapeTimeout, seconds)
 	}
 	response, err := e.client.Do(request)
-	if err != nil {
+	switch {
+	case err == nil:
+	case ctx.Err() != nil && r.Context().Err() == nil && e.alive(r.Context()):
+		e.down(w)
+		return
+	case ctx.Err() != nil:
+		http.Error(w, "the exporter does not answer", http.StatusGatewayTimeout)
+		return
+	default:
 		http.Error(w, "the exporter does not run: it waits for mysqld to be started once, or has just ended", http.StatusServiceUnavailable)
 		return
 	}
@@ -258,10 +287,33 @@ func (e *Exporter) metrics(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the exporter answers "+response.Status, http.StatusBadGateway)
 		return
 	}
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	w.Header().Set("Content-Type", textFormat)
 	if err := WithOldNames(w, response.Body); err != nil {
 		// Half of the metrics would look like the whole: the connection is cut instead.
 		e.opts.Logger.Warn("A scrape was cut short", "error", err.Error())
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// alive says whether the exporter answers what it need not ask mysqld for.
+func (e *Exporter) alive(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, aliveWithin)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+e.opts.Behind+"/", http.NoBody)
+	if err != nil {
+		return false
+	}
+	response, err := e.client.Do(request)
+	if err != nil {
+		return false
+	}
+	return response.Body.Close() == nil
+}
+
+// down says that mysqld does not answer. The exporter says nothing then: it waits for mysqld for as long as it takes, longer than
+// Prometheus waits for it, and a mysqld that stands still would look like an exporter that does.
+func (e *Exporter) down(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", textFormat)
+	// Who asked may have gone; it asks again.
+	_, _ = io.WriteString(w, "# HELP mysql_up Whether the MySQL server is up.\n# TYPE mysql_up gauge\nmysql_up 0\n")
 }
