@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 )
 
@@ -16,6 +17,7 @@ var (
 	metricEpoch = describe("epoch", "The epoch under which the instance became what it is; each new primary begins one.")
 	metricReady = describe("ready", "1 if the instance is what it was told to be and takes clients.")
 
+	metricExecuted   = describe("executed_transactions", "How many transactions the instance has executed, its own and replicated ones.")
 	metricWritable   = describe("writable", "1 if the instance is the primary and takes writes.")
 	metricFenced     = describe("self_fenced", "1 if the primary saw neither its operator nor a quorum in time and ended its mysqld.")
 	metricStarts     = describe("mysqld_starts_total", "How often the agent has started mysqld.")
@@ -48,7 +50,7 @@ type collector struct{ newest func() *instance.Report }
 // Describe implements prometheus.Collector.
 func (c collector) Describe(to chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		metricState, metricRole, metricEpoch, metricReady, metricWritable, metricFenced, metricStarts, metricVoters, metricAttached, metricAcks,
+		metricState, metricRole, metricEpoch, metricReady, metricExecuted, metricWritable, metricFenced, metricStarts, metricVoters, metricAttached, metricAcks,
 		metricWaiting, metricConnected, metricApplying, metricLag, metricErrant, metricVolumeSize, metricVolumeFree, metricStalled,
 	} {
 		to <- desc
@@ -73,6 +75,9 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	to <- prometheus.MustNewConstMetric(metricStarts, prometheus.CounterValue, float64(r.Starts))
 	gauge(metricEpoch, float64(r.Epoch))
 	gauge(metricReady, number(notReady(*r) == ""))
+	if executed, err := gtid.Parse(r.Executed); err == nil && r.State == instance.StateRunning {
+		gauge(metricExecuted, float64(executed.Count()))
+	}
 	gauge(metricWritable, number(r.State == instance.StateRunning && r.Role == instance.RolePrimary && r.Serving && !r.Unresponsive))
 	gauge(metricFenced, number(r.SelfFenced))
 	gauge(metricErrant, float64(len(r.Archives)))

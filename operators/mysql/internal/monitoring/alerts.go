@@ -52,8 +52,17 @@ func (s Scope) selector(more ...string) string {
 	return "{" + strings.Join(matchers, ",") + "}"
 }
 
-// expand replaces $sel by the selector's matchers, $instances and $lag by their values, and $samples by the range that holds
-// exactly lagSamples samples.
+// lagging holds for the replicas of which all samples of a range that holds lagSamples are above the limit. A sample has the time
+// at which its scrape began and comes in when that has ended; whoever looks in between misses the newest. Prometheus looks at the
+// rules and at a replica at times of its own that are as far apart for ever, so that an alert which rests on the range that ends
+// now might never fire. So the alert also rests on the range that ended an interval ago, if nothing has come in since.
+func lagging(offset string) string {
+	return `(min_over_time(mysql_slave_status_seconds_behind_master{$sel}[$samples]` + offset + `) > $lag` +
+		` and count_over_time(mysql_slave_status_seconds_behind_master{$sel}[$samples]` + offset + `) >= $count)`
+}
+
+// expand replaces $sel by the selector's matchers, $instances and $lag by their values, $interval by that between two samples, and
+// $samples by the range that holds exactly lagSamples of them.
 //
 // A range is open at its older end, and Prometheus aligns the times of scrapes, so that a range of three intervals holds three
 // samples whenever it is looked at: not four just after a scrape, nor two just before the next.
@@ -62,6 +71,7 @@ func (s Scope) expand(expr string) string {
 	return strings.NewReplacer(
 		"$sel", matchers, "$instances", fmt.Sprint(s.Instances), "$lag", fmt.Sprint(lagLimit),
 		"$count", fmt.Sprint(lagSamples), "$samples", promDuration(lagSamples*s.Interval),
+		"$interval", promDuration(s.Interval),
 	).Replace(expr)
 }
 
@@ -98,8 +108,8 @@ func Alerts(s Scope) []Alert {
 		},
 		{
 			Name: "MySQLReplicationLagHigh", Severity: Warning,
-			Expr: `min_over_time(mysql_slave_status_seconds_behind_master{$sel}[$samples]) > $lag` +
-				` and count_over_time(mysql_slave_status_seconds_behind_master{$sel}[$samples]) >= $count`,
+			Expr: lagging("") + ` or (` + lagging(" offset $interval") +
+				` unless count_over_time(mysql_slave_status_seconds_behind_master{$sel}[$interval]))`,
 			Summary:     "{{ $labels.pod }} is {{ $value }} seconds or more behind",
 			Description: "Three samples in a row said that the replica is more than $lag seconds behind the primary: readers see the past, and a failover to it would take as long.",
 		},
@@ -111,9 +121,11 @@ func Alerts(s Scope) []Alert {
 		},
 		{
 			Name: "MySQLCommitsWait", Severity: Critical, For: 30 * time.Second,
-			Expr:        `min_over_time(kapok_mysql_instance_waiting_commits{$sel}[$samples]) > 0`,
+			// On a busy primary some commit is always under way: that alone is no fault, unless none of them ever ends.
+			Expr: `min_over_time(kapok_mysql_instance_waiting_commits{$sel}[$samples]) > 0` +
+				` and changes(kapok_mysql_instance_executed_transactions{$sel}[$samples]) == 0`,
 			Summary:     "Commits on {{ $labels.pod }} wait for an acknowledgement",
-			Description: "For 30 seconds and more there have always been commits that no replica acknowledges. Writes hang; none that was answered is lost.",
+			Description: "For 30 seconds and more commits have been waiting and none has been acknowledged by a replica. Writes hang; none that was answered is lost.",
 		},
 		{
 			Name: "MySQLErrantTransactions", Severity: Warning,

@@ -151,7 +151,8 @@ func TestLagIsRaisedOnTheThirdProbe(t *testing.T) {
 				"the first three of a new replica do":   {"_ _ 900 900 900", []moment{{probe(3), nil}, {probe(4), []string{"shop-1"}}}},
 				"it stays as long as it is so":          {"61x30", []moment{{probe(2), []string{"shop-1"}}, {probe(15), []string{"shop-1"}}, {probe(29), []string{"shop-1"}}}},
 				"an applier that stops says nothing":    {"61 61 stale _ _ _ _", []moment{{probe(2), nil}, {probe(3), nil}, {probe(5), nil}}},
-				"a lag that ends with its pod resolves": {"61 61 61 61 stale _ _ _ _ _", []moment{{probe(3), []string{"shop-1"}}, {probe(4), nil}, {probe(6), nil}}},
+				"a lag that ends with its pod resolves": {"61 61 61 61 stale _ _ _ _ _", []moment{{probe(3), []string{"shop-1"}}, {probe(5), nil}, {probe(6), nil}}},
+				"a probe that is late changes nothing":  {"0 61 61 61 _ 61 61 60 _ 0", []moment{{probe(2), nil}, {probe(3), []string{"shop-1"}}, {probe(4), []string{"shop-1"}}, {probe(7), nil}, {probe(8), nil}}},
 			} {
 				t.Run(name, func(t *testing.T) {
 					check(t, interval, "MySQLReplicationLagHigh", []series{
@@ -208,8 +209,13 @@ func TestAlertsFireAndResolve(t *testing.T) {
 		"the receiver is cut off": {"MySQLReplicationStopped", []series{
 			instance("kapok_mysql_instance_receiver_connected", "shop-1", "1x10 0x10 1x10"), instance("kapok_mysql_instance_applier_running", "shop-1", "1x30"),
 		}, []moment{{minutes(3), nil}, {minutes(4), []string{"shop-1"}}, {minutes(5.5), nil}}},
-		"commits wait": {"MySQLCommitsWait", []series{instance("kapok_mysql_instance_waiting_commits", "shop-0", "0 3 0 2x20 0x20")}, []moment{{minutes(1), nil}, {minutes(3), []string{"shop-0"}}, {minutes(6.5), nil}}},
-		"errant":       {"MySQLErrantTransactions", []series{instance("kapok_mysql_instance_errant_archives", "shop-2", "0x10 1x300", `pod_uid="a"`)}, []moment{{minutes(2), nil}, {minutes(3), []string{"shop-2"}}, {minutes(70), nil}}},
+		"commits wait": {"MySQLCommitsWait", []series{
+			instance("kapok_mysql_instance_waiting_commits", "shop-0", "0 3 0 2x20 0x20"), instance("kapok_mysql_instance_executed_transactions", "shop-0", "5 6 7x30 8+1x20"),
+		}, []moment{{minutes(1), nil}, {minutes(3), []string{"shop-0"}}, {minutes(6.5), nil}}},
+		"a busy primary does not wait": {"MySQLCommitsWait", []series{
+			instance("kapok_mysql_instance_waiting_commits", "shop-0", "2x60"), instance("kapok_mysql_instance_executed_transactions", "shop-0", "0+100x60"),
+		}, []moment{{minutes(2), nil}, {minutes(10), nil}}},
+		"errant": {"MySQLErrantTransactions", []series{instance("kapok_mysql_instance_errant_archives", "shop-2", "0x10 1x300", `pod_uid="a"`)}, []moment{{minutes(2), nil}, {minutes(3), []string{"shop-2"}}, {minutes(70), nil}}},
 		"errant, replaced": {"MySQLErrantTransactions", []series{
 			instance("kapok_mysql_instance_errant_archives", "shop-2", "0x10 stale", `pod_uid="a"`), instance("kapok_mysql_instance_errant_archives", "shop-2", "_x12 1x300", `pod_uid="b"`),
 		}, []moment{{minutes(2), nil}, {minutes(4), []string{"shop-2"}}, {minutes(70), nil}}},
