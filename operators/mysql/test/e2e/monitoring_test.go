@@ -167,7 +167,7 @@ func (w *watched) start(ctx context.Context, t *testing.T, _ *scene) {
 	}
 	w.prometheus = got(suite.lab.StartPrometheus(ctx, namespace, o))(t, "start Prometheus")
 	for _, s := range []*scene{w.orders, w.stock} {
-		s.workload = got(s.StartWorkload(ctx, lab.WorkloadOptions{Name: "client-" + s.Key.Name, Writers: 2, Interval: 100 * time.Millisecond}))(t, "start a client")
+		s.workload = got(s.StartWorkload(ctx, lab.WorkloadOptions{Name: "client-" + s.Key.Name, Writers: 4, Interval: 20 * time.Millisecond}))(t, "start a client")
 	}
 	// An exporter and an agent of each.
 	must(t, "scrape", suite.lab.Wait(ctx, time.Minute, "the targets", func(ctx context.Context) (bool, string, error) {
@@ -273,9 +273,10 @@ func pictures(t *testing.T, dashboard corev1.ConfigMap) []string {
 	return out
 }
 
-// silence waits for two rounds of the rules.
+// silence waits for as many rounds of the rules as one needs that looks at three samples. Clients are writing meanwhile: an alert
+// that a busy database raises is none.
 func (w *watched) silence(ctx context.Context, t *testing.T, _ *scene) {
-	time.Sleep(2 * scrapeInterval)
+	time.Sleep(4 * scrapeInterval)
 	if active := got(w.prometheus.Alerts(ctx))(t, "read the alerts"); len(active) > 0 {
 		t.Errorf("active while all is well: %v", active)
 	}
