@@ -6,7 +6,7 @@ cluster_environment() {
   local archives=()
   export NAME=${NAME:-$1}
   case $CLUSTER in
-  local) archives=("$OUT/images/mysql.tar" "$OUT/images/mysql-operator.tar" "$OUT/images/mysql-workload.tar") ;;
+  local) archives=("$OUT/images/mysql.tar" "$OUT/images/mysqld-exporter.tar" "$OUT/images/mysql-operator.tar" "$OUT/images/mysql-workload.tar") ;;
   kind) archives=("$OUT/images/mysql-operator.tar" "$OUT/images/mysql-workload.tar") ;;
   esac
   export CLUSTER_NAME=$NAME

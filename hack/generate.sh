@@ -31,6 +31,19 @@ reference() {
     -out "$ROOT/docs/reference/$1.md"
 }
 
+# foreign derives definitions of other people's kinds that tests install, from the module that has their types.
+foreign() {
+  local folder kind
+  folder=$(mktemp -d)
+  cd "$ROOT/shared"
+  "$controller_gen" crd:maxDescLen=0 output:crd:artifacts:config="$folder" \
+    paths=github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1
+  for kind in podmonitors prometheusrules; do
+    cp "$folder/monitoring.coreos.com_$kind.yaml" testkit/crds/
+  done
+  rm -r "$folder"
+}
+
 controller_gen=$(cached_tool tools controller-gen sigs.k8s.io/controller-tools/cmd/controller-gen)
 generate=$(go_tool generate)
 for api_folder in "$ROOT"/operators/*/api/v1alpha1; do
@@ -39,3 +52,4 @@ for api_folder in "$ROOT"/operators/*/api/v1alpha1; do
   step "write the guard of the $product operator's installation" guard "$product"
   step "write the $product operator's reference" reference "$product"
 done
+step "derive the definitions that tests install" foreign

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Assembles the container images into .out/images: our own from static binaries, and for CLUSTER=local MySQL from
+# Assembles the container images into .out/images: our own from static binaries, and for CLUSTER=local MySQL and its exporter from
 # Debian packages (elsewhere the official public images are used).
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -15,12 +15,12 @@ own_images() {
 }
 
 operand_images() {
-  "$images" build mysql --out "$folder"
+  "$images" build mysql mysqld-exporter --out "$folder"
 }
 
 mkdir -p "$folder"
 if [[ $CLUSTER == local ]]; then
-  step 'assemble the MySQL image from Debian packages' operand_images
+  step 'assemble the MySQL and exporter images from Debian packages' operand_images
 fi
 "$ROOT/hack/build.sh"
 step 'assemble the operator and client images' own_images

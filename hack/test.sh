@@ -20,7 +20,7 @@ run_tests() {
 # What a test needs from outside puts its package into a lane: the tests of these name the variable that brings it, or the
 # helper that reads it.
 NEEDS_KUBERNETES='KAPOK_KUBE_BIN|\b(StartEnv|NewEnv)[(]'
-NEEDS_MYSQLD='KAPOK_MYSQLD'
+NEEDS_PROGRAM='KAPOK_MYSQLD|KAPOK_PROMETHEUS'
 
 # packages FOLDER PATTERN prints the packages of a module whose tests match, in the form that go test takes.
 packages() {
@@ -46,7 +46,7 @@ outside() {
 
 # unit_packages FOLDER prints the packages whose tests need nothing but Go.
 unit_packages() {
-  comm -23 <(cd "$1" && go list -f '{{.Dir}}' ./... | sed "s#^$1#.#" | sort -u) <(packages "$1" "$NEEDS_KUBERNETES|$NEEDS_MYSQLD")
+  comm -23 <(cd "$1" && go list -f '{{.Dir}}' ./... | sed "s#^$1#.#" | sort -u) <(packages "$1" "$NEEDS_KUBERNETES|$NEEDS_PROGRAM")
 }
 
 unit() {
@@ -92,11 +92,14 @@ envtest() {
 }
 
 component() {
-  local images rootfs
+  local images rootfs exporter prometheus
   images=$(go_tool images)
   rootfs=$("$images" rootfs mysql)
-  export KAPOK_MYSQLD=$rootfs/host/mysqld
-  needing component "$NEEDS_MYSQLD"
+  exporter=$("$images" rootfs mysqld-exporter)
+  prometheus=$("$images" rootfs prometheus)
+  export KAPOK_MYSQLD=$rootfs/host/mysqld KAPOK_MYSQLD_EXPORTER=$exporter/usr/bin/prometheus-mysqld-exporter
+  export KAPOK_PROMETHEUS=$prometheus/usr/bin
+  needing component "$NEEDS_PROGRAM"
 }
 
 e2e() {

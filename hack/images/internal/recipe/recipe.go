@@ -92,6 +92,11 @@ func Images() []Image {
 			Name: "mysqld-exporter", Tag: "kapok.local/mysqld-exporter:0.19", Layers: []Layer{base(), exporter()},
 			User: "65534:65534", Entrypoint: []string{"/usr/bin/prometheus-mysqld-exporter"}, Env: []string{path},
 		},
+		{
+			// For tests alone: what judges the alerts and what sends them on, with promtool and amtool.
+			Name: "prometheus", Tag: "kapok.local/prometheus:sid", Layers: []Layer{base(), prometheus()},
+			User: "65534:65534", Entrypoint: []string{"/usr/bin/prometheus"}, Env: []string{path},
+		},
 	}
 }
 
@@ -209,6 +214,14 @@ func exporter() Layer {
 			"libcrypt1", "libdb5.3t64", "libpam0g", "libpam-modules", "libpam-modules-bin", "libsystemd0", "libmd0", "libbsd0",
 			"libsemanage-common", "libsemanage2", "libsepol2", "libbz2-1.0", "libc-gconv-modules-extra",
 		},
+		Filter: trimmed("etc/default/"),
+	}
+}
+
+// prometheus holds Prometheus and Alertmanager with their tools. Like the exporter they are Go programs that need libc alone.
+func prometheus() Layer {
+	return Layer{
+		Name: "prometheus", Suite: suite, Packages: []string{"prometheus", "prometheus-alertmanager"},
 		Filter: trimmed("etc/default/"),
 	}
 }

@@ -24,6 +24,9 @@ const (
 	ConditionUsersReady = "UsersReady"
 	// ConditionConsistent: every instance holds only transactions of the committed history.
 	ConditionConsistent = "Consistent"
+	// ConditionMonitored: Prometheus and Grafana are told of the cluster. It says nothing about the database, so Ready does
+	// not depend on it.
+	ConditionMonitored = "Monitored"
 	// ConditionBackupReady: backups are taken as spec.backup says. Only there if spec.backup is.
 	ConditionBackupReady = "BackupReady"
 )
@@ -142,6 +145,18 @@ const (
 	// ReasonErrantTransactions: an instance holds transactions that are not part of the committed history; it is kept
 	// apart, they are archived, and it is rebuilt (I6).
 	ReasonErrantTransactions = "ErrantTransactions"
+)
+
+// Reasons of Monitored.
+const (
+	// ReasonMonitoringOff: spec.monitoring.exporter is None.
+	ReasonMonitoringOff = "SwitchedOff"
+	// ReasonNoPrometheusOperator: the cluster does not know the kinds of prometheus-operator. They are made when it does.
+	ReasonNoPrometheusOperator = "PrometheusOperatorMissing"
+	// ReasonMonitoringForbidden: the operator may not keep the objects; the message says what it lacks.
+	ReasonMonitoringForbidden = "PermissionMissing"
+	// ReasonExporterDown: the container of an exporter does not start; the message says which and why.
+	ReasonExporterDown = "ExporterDown"
 )
 
 // Reasons of BackupReady.

@@ -158,7 +158,7 @@ func buildable(ctx context.Context, api client.Client, cluster *v1alpha1.MySQLCl
 	// Names by which objects refer to their owner do not matter here, and must not be empty.
 	cluster.UID = types.UID("00000000-0000-0000-0000-000000000001")
 	objects, err := manifest.Objects(manifest.Input{Cluster: cluster, Replicas: cluster.Spec.Instances, LinkCA: []byte("CA"),
-		Config: manifest.Config{OperatorImage: "operator:1", LinkAddress: "operator:9443", MySQLRepository: "mysql"}})
+		Config: manifest.Config{OperatorImage: "operator:1", LinkAddress: "operator:9443", MySQLRepository: "mysql", ExporterImage: "exporter"}})
 	if err != nil {
 		return err
 	}

@@ -153,6 +153,13 @@ type MySQLClusterSpec struct {
 	// +kubebuilder:default={}
 	Placement Placement `json:"placement,omitempty"`
 
+	// monitoring says what Prometheus and Grafana get from this cluster. By default each instance has an exporter beside
+	// mysqld, and if the cluster knows the kinds of prometheus-operator, a PodMonitor, a PrometheusRule and a dashboard
+	// are kept with this object.
+	// +optional
+	// +kubebuilder:default={}
+	Monitoring Monitoring `json:"monitoring,omitempty"`
+
 	// deletionPolicy says what becomes of the volumes when this object is deleted: Retain (default) keeps them, and a new
 	// cluster of the same name finds its data again; Delete removes them, and the data is gone. Volumes of instances that
 	// were scaled in follow the same policy when the cluster is deleted, and are kept until then.
@@ -313,6 +320,81 @@ type ResourceAmounts struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('256Mi')) >= 0",message="memory must be at least 256Mi: mysqld does not start with less"
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('64Ti')) <= 0",message="memory must be at most 64Ti: no machine has more"
+	Memory *resource.Quantity `json:"memory,omitempty"`
+}
+
+// Monitoring says what Prometheus and Grafana get from a cluster.
+type Monitoring struct {
+	// exporter says how the metrics of mysqld are served: Sidecar (default) runs mysqld_exporter in a container beside
+	// mysqld, on port 9104; None serves none, and keeps no PodMonitor, PrometheusRule and dashboard either. The agent's own
+	// metrics on port 8080 are there in both cases. A change restarts the instances one after the other, the primary last.
+	// +optional
+	// +kubebuilder:default=Sidecar
+	Exporter ExporterMode `json:"exporter,omitempty"`
+
+	// image is the exporter's container image instead of the one that the operator's installation names. It must carry
+	// mysqld_exporter 0.16 or later on its PATH; nothing else in it is used. Empty by default. A change restarts the
+	// instances one after the other, the primary last.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9][-a-zA-Z0-9._:/@+]*$')",message="image must be an image reference without blanks or quotes, such as registry.example.com/mysqld-exporter:v0.19.0"
+	Image string `json:"image,omitempty"`
+
+	// resources are what each exporter asks of its node. By default requests and limits are both 50m of CPU and 64Mi of
+	// memory: being equal, they do not take a pod out of the class Guaranteed. A change restarts the instances one after
+	// the other, the primary last.
+	// +optional
+	Resources *ExporterResources `json:"resources,omitempty"`
+
+	// scrapeInterval is how often Prometheus asks each instance, from 5s to 2m; 15s by default. The rules are evaluated as
+	// often. A lag is reported on the third sample in a row that is too high, so this also says how soon.
+	// +optional
+	// +kubebuilder:default="15s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}(s|m))+$') && duration(self) >= duration('5s') && duration(self) <= duration('2m')",message="scrapeInterval must be a duration from 5s to 2m in seconds and minutes, such as \"15s\": with more than two minutes Prometheus forgets a sample before the next comes"
+	ScrapeInterval *metav1.Duration `json:"scrapeInterval,omitempty"`
+}
+
+// ExporterMode says how the metrics of mysqld are served.
+//
+// +kubebuilder:validation:Enum=Sidecar;None
+type ExporterMode string
+
+// The ways to serve the metrics of mysqld.
+const (
+	// ExporterSidecar runs mysqld_exporter beside mysqld.
+	ExporterSidecar ExporterMode = "Sidecar"
+	// ExporterNone serves none.
+	ExporterNone ExporterMode = "None"
+)
+
+// ExporterResources are what an exporter asks of its node.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.requests) || !has(self.limits) || !has(self.requests.memory) || !has(self.limits.memory) || quantity(string(self.requests.memory)).compareTo(quantity(string(self.limits.memory))) <= 0",message="requests.memory must not be larger than limits.memory"
+// +kubebuilder:validation:XValidation:rule="!has(self.requests) || !has(self.limits) || !has(self.requests.cpu) || !has(self.limits.cpu) || quantity(string(self.requests.cpu)).compareTo(quantity(string(self.limits.cpu))) <= 0",message="requests.cpu must not be larger than limits.cpu"
+type ExporterResources struct {
+	// requests are set aside for the exporter on its node.
+	// +optional
+	Requests *ExporterAmounts `json:"requests,omitempty"`
+
+	// limits are the most that the exporter gets.
+	// +optional
+	Limits *ExporterAmounts `json:"limits,omitempty"`
+}
+
+// ExporterAmounts are amounts of CPU and memory for an exporter.
+type ExporterAmounts struct {
+	// cpu is an amount of CPU, such as "50m".
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('5m')) >= 0",message="cpu must be at least 5m"
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('64')) <= 0",message="cpu must be at most 64: an exporter has no use for more"
+	CPU *resource.Quantity `json:"cpu,omitempty"`
+
+	// memory is an amount of memory, such as "64Mi"; at least 40Mi.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('40Mi')) >= 0",message="memory must be at least 40Mi: the exporter does not run with less"
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('64Gi')) <= 0",message="memory must be at most 64Gi: an exporter has no use for more"
 	Memory *resource.Quantity `json:"memory,omitempty"`
 }
 

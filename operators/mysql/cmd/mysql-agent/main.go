@@ -1,5 +1,5 @@
 // Command mysql-agent runs one instance of a MySQL cluster inside its pod: "install" copies the binary from an init
-// container, "run" is PID 1 of the mysqld container.
+// container, "run" is PID 1 of the mysqld container, "exporter" is PID 1 of the exporter's.
 package main
 
 import (
@@ -33,7 +33,7 @@ func main() {
 
 // dispatch runs the sub-command.
 func dispatch(args []string) error {
-	usage := errors.New("usage: mysql-agent install DEST | mysql-agent run [flags]")
+	usage := errors.New("usage: mysql-agent install DEST | mysql-agent run [flags] | mysql-agent exporter [flags]")
 	if len(args) == 0 {
 		return usage
 	}
@@ -49,30 +49,44 @@ func dispatch(args []string) error {
 		return agent.Install(self, args[1])
 	case "run":
 		return run(args[1:])
+	case "exporter":
+		return export(args[1:])
 	}
 	return usage
 }
 
 // config is what the flags say.
 type config struct {
+	identity
 	options                     mysqlagent.Options
-	cluster, namespace, podUID  string
 	operator, operatorCA, token string
 	serverName, http            string
-	logLevel                    slog.Level
+}
+
+// identity is what a process of an instance's pod says of itself in its log.
+type identity struct {
+	instance, cluster, namespace, podUID string
+	logLevel                             slog.Level
+}
+
+// bind declares the flags of an identity.
+func (i *identity) bind(flags *flag.FlagSet) {
+	flags.StringVar(&i.instance, "instance", "", "the pod's name; it ends in the member's ordinal (required)")
+	flags.StringVar(&i.cluster, "cluster", "", "the MySQLCluster's name, for logs")
+	flags.StringVar(&i.namespace, "namespace", "", "the pod's namespace, for logs")
+	flags.StringVar(&i.podUID, "pod-uid", "", "the pod's UID, for logs")
+	flags.TextVar(&i.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 }
 
 // parse reads the flags.
 func parse(args []string) (config, error) {
 	var c config
 	flags := flag.NewFlagSet("mysql-agent run", flag.ContinueOnError)
-	flags.StringVar(&c.options.Instance, "instance", "", "the pod's name; it ends in the member's ordinal (required)")
-	flags.StringVar(&c.cluster, "cluster", "", "the MySQLCluster's name, for logs")
-	flags.StringVar(&c.namespace, "namespace", "", "the pod's namespace, for logs")
-	flags.StringVar(&c.podUID, "pod-uid", "", "the pod's UID, for logs")
+	c.bind(flags)
 	flags.StringVar(&c.options.DataDir, "data-dir", "/var/lib/mysql", "the root of the data volume")
 	flags.StringVar(&c.options.RunDir, "run-dir", "/run/kapok", "a folder for the socket and the configuration; it need not survive")
 	flags.StringVar(&c.options.UsersDir, "users-dir", "", "the mounted users Secret: one file per account, named like it, with its password")
+	flags.StringVar(&c.options.Monitor, "exporter-credentials", "", "the file in which the exporter finds its account; empty for an instance without an exporter")
 	flags.StringVar(&c.options.Mysqld, "mysqld", "mysqld", "mysqld's executable, or the name to look up in PATH")
 	flags.StringVar(&c.options.Bind, "bind", "*", "the address that mysqld listens on")
 	flags.IntVar(&c.options.Port, "port", 3306, "the port that mysqld listens on")
@@ -81,19 +95,18 @@ func parse(args []string) (config, error) {
 	flags.StringVar(&c.operatorCA, "operator-ca", "", "the file with the authorities that may sign the operator's certificate (required)")
 	flags.StringVar(&c.serverName, "operator-name", "", "the name that the operator's certificate must carry; empty for the link's default")
 	flags.StringVar(&c.token, "token", "", "the file with the pod's projected token for the operator (required)")
-	flags.StringVar(&c.http, "http", ":8080", "where /healthz and /readyz are served")
-	flags.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	flags.StringVar(&c.http, "http", ":8080", "where /healthz, /readyz and /metrics are served")
 	if err := flags.Parse(args); err != nil {
 		return c, err
 	}
 	for name, value := range map[string]string{
-		"instance": c.options.Instance, "operator": c.operator, "operator-ca": c.operatorCA, "token": c.token,
+		"instance": c.instance, "operator": c.operator, "operator-ca": c.operatorCA, "token": c.token,
 	} {
 		if value == "" {
 			return c, fmt.Errorf("the flag --%s is required", name)
 		}
 	}
-	c.options.Version = version()
+	c.options.Instance, c.options.Version = c.instance, version()
 	return c, nil
 }
 
@@ -106,11 +119,11 @@ func version() string {
 }
 
 // logHandler writes lines with the keys that the operator's have: those of the cluster, and those of this pod.
-func logHandler(w io.Writer, c config) slog.Handler {
+func logHandler(w io.Writer, i identity) slog.Handler {
 	// An instance is called like its pod.
-	return jsonlog.New(w, c.logLevel, jsonlog.Pod{Namespace: c.namespace, Name: c.options.Instance, UID: c.podUID}).WithAttrs([]slog.Attr{
-		slog.String(jsonlog.KeyKind, "MySQLCluster"), slog.String(jsonlog.KeyNamespace, c.namespace), slog.String(jsonlog.KeyName, c.cluster),
-		slog.String("instance", c.options.Instance),
+	return jsonlog.New(w, i.logLevel, jsonlog.Pod{Namespace: i.namespace, Name: i.instance, UID: i.podUID}).WithAttrs([]slog.Attr{
+		slog.String(jsonlog.KeyKind, "MySQLCluster"), slog.String(jsonlog.KeyNamespace, i.namespace), slog.String(jsonlog.KeyName, i.cluster),
+		slog.String("instance", i.instance),
 	})
 }
 
@@ -123,7 +136,7 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	log := slog.New(logHandler(os.Stderr, c))
+	log := slog.New(logHandler(os.Stderr, c.identity))
 	c.options.Logger = log
 	ctx, cancel := agent.Terminating(context.Background())
 	defer cancel()
@@ -135,7 +148,7 @@ func run(args []string) error {
 		return err
 	}
 	operator.client, err = link.NewClient(link.ClientOptions{
-		Target: c.operator, ServerName: c.serverName, CAFile: c.operatorCA, TokenFile: c.token, Name: c.options.Instance,
+		Target: c.operator, ServerName: c.serverName, CAFile: c.operatorCA, TokenFile: c.token, Name: c.instance,
 		OnDirective: func(ctx context.Context, d link.Directive) error { return a.Deliver(ctx, d.Payload) },
 		OnServers: func() {
 			for _, s := range operator.client.Servers() {

@@ -19,7 +19,7 @@ func TestLinesHaveTheKeysOfTheOperators(t *testing.T) {
 	}
 	var written bytes.Buffer
 	span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{15: 1}, SpanID: trace.SpanID{7: 1}})
-	log := slog.New(logHandler(&written, c))
+	log := slog.New(logHandler(&written, c.identity))
 	log.Debug("not asked for")
 	log.InfoContext(trace.ContextWithRemoteSpanContext(t.Context(), span), "Step", "step", "start")
 	var got map[string]any

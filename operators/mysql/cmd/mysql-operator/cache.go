@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -20,7 +21,7 @@ import (
 
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme, monitoringv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("make the scheme: %w", err)
 		}
@@ -28,13 +29,18 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-// watched narrows the cache to what belongs to MySQLClusters: nothing else of a Kubernetes cluster costs memory here.
-func watched() map[client.Object]cache.ByObject {
-	ours, err := labels.NewRequirement(manifest.LabelCluster, selection.Exists, nil)
+// ours selects what belongs to MySQLClusters: nothing else of a Kubernetes cluster costs memory here.
+func ours() labels.Selector {
+	requirement, err := labels.NewRequirement(manifest.LabelCluster, selection.Exists, nil)
 	if err != nil {
 		panic("mysql-operator: the label of clusters is not a valid label: " + err.Error())
 	}
-	selector := cache.ByObject{Label: labels.NewSelector().Add(*ours)}
+	return labels.NewSelector().Add(*requirement)
+}
+
+// watched narrows the cache.
+func watched() map[client.Object]cache.ByObject {
+	selector := cache.ByObject{Label: ours()}
 	return map[client.Object]cache.ByObject{
 		&corev1.Pod{}: selector, &corev1.PersistentVolumeClaim{}: selector, &corev1.Service{}: selector,
 		&corev1.ConfigMap{}: selector, &corev1.ServiceAccount{}: selector, &appsv1.StatefulSet{}: selector,

@@ -53,6 +53,7 @@ func parse(args []string) (config, error) {
 	manager.BindFlags(fs, &c.manager)
 	fs.StringVar(&c.manifest.OperatorImage, "operator-image", "", "this operator's own `image`; the agent is copied out of it")
 	fs.StringVar(&c.manifest.MySQLRepository, "mysql-image-repository", "docker.io/library/mysql", "image `repository` of MySQL; the tag is spec.version")
+	fs.StringVar(&c.manifest.ExporterImage, "mysqld-exporter-image", "docker.io/prom/mysqld-exporter:v0.19.0", "`image` of the exporter beside mysqld, unless spec.monitoring.image names another")
 	fs.StringVar(&c.manifest.LinkAddress, "link-address", "", "`host:port` where agents find the operator's replicas")
 	fs.StringVar(&c.linkBind, "link-bind-address", ":9443", "where to listen for agents")
 	fs.StringVar(&c.linkKeys, "link-keys", "", "folder in memory that keeps the link's authority over restarts of the container; agents trust a restarted replica at once then")
@@ -108,6 +109,10 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	monitored, err := watchMonitors(mgr, rc, c, wake)
+	if err != nil {
+		return err
+	}
 	observer := &observe.Observer{
 		Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Peers: agents.hub, Term: mgr.Term.Term,
 		Inherits: mgr.Term.AfterExpiry, Outdated: c.manifest.Outdated, Now: time.Now,
@@ -118,7 +123,8 @@ func run(ctx context.Context, args []string) error {
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Agents: agents.hub, Memory: observer, Telemetry: mgr.Telemetry,
 			Objects: &act.KubernetesObjects{
 				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Config: c.manifest, LinkCA: agents.trust,
-				Applier: &apply.Applier{Client: mgr.GetClient(), FieldOwner: name},
+				Applier:  &apply.Applier{Client: mgr.GetClient(), FieldOwner: name},
+				Monitors: monitored, MonitorApplier: &apply.Applier{Client: monitored.Client(mgr.GetClient()), FieldOwner: name},
 			},
 		},
 		Reporter: &report.Reporter{

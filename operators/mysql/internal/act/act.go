@@ -88,6 +88,8 @@ type Failure struct {
 	Reason string
 	// Claim names the instance whose volume claim it is about; empty if it is about none.
 	Claim string
+	// Monitoring says that it is about what watches the database, not the database: it is told, and nothing waits for it.
+	Monitoring bool
 }
 
 // Outcome is what came of a plan.
@@ -104,10 +106,14 @@ type Outcome struct {
 	Failures []Failure
 }
 
-// Err returns the failures as one error; nil if there are none.
+// Err returns the failures as one error; nil if there are none. What watches the database is not among them: a missing
+// permission for it must not slow down the rounds on which a failover rests.
 func (o Outcome) Err() error {
 	errs := make([]error, 0, len(o.Failures))
 	for _, f := range o.Failures {
+		if f.Monitoring {
+			continue
+		}
 		errs = append(errs, fmt.Errorf("%s: %w", f.What, f.Err))
 	}
 	return errors.Join(errs...)

@@ -22,6 +22,7 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
 	"github.com/kapok-operators/kapok/shared/apply"
+	"github.com/kapok-operators/kapok/shared/observability/monitors"
 )
 
 // KubernetesObjects applies what surrounds the instances of a cluster.
@@ -33,6 +34,10 @@ type KubernetesObjects struct {
 	Applier *apply.Applier
 	// Config is the installation's part of the objects.
 	Config manifest.Config
+	// Monitors says whether prometheus-operator's kinds can be used, and MonitorApplier writes them. With a nil Monitors they
+	// are never made.
+	Monitors       *monitors.Watcher
+	MonitorApplier *apply.Applier
 	// LinkCA returns the certificates by which agents know the operator; empty until they are published.
 	LinkCA func() []byte
 }
@@ -52,7 +57,8 @@ func (k *KubernetesObjects) Apply(ctx context.Context, obs *observe.Observation,
 		err = k.applyAll(ctx, obs, objects)
 	}
 	fail("apply the objects", err)
-	return append(failures, k.enlarge(ctx, obs)...)
+	failures = append(failures, k.enlarge(ctx, obs)...)
+	return append(failures, k.monitor(ctx, obs.Cluster)...)
 }
 
 // applyAll applies the objects in order. The StatefulSet alone can end instances that somebody else wants, by a number of

@@ -54,7 +54,7 @@ func needed(cluster string) []named {
 func (a *Actor) taken(ctx context.Context, cluster *v1alpha1.MySQLCluster) []Failure {
 	var out []Failure
 	for _, n := range needed(cluster.Name) {
-		taken, err := a.isTaken(ctx, cluster, n)
+		taken, err := looker{cached: a.Client, live: a.Live}.isTaken(ctx, cluster, n)
 		switch {
 		case err != nil:
 			out = append(out, Failure{What: fmt.Sprintf("look for %s %s", n.kind, n.name), Err: err})
@@ -66,9 +66,12 @@ func (a *Actor) taken(ctx context.Context, cluster *v1alpha1.MySQLCluster) []Fai
 	return out
 }
 
-func (a *Actor) isTaken(ctx context.Context, cluster *v1alpha1.MySQLCluster, n named) (bool, error) {
+// looker looks for an object in the cache, and live for what the cache lacks.
+type looker struct{ cached, live client.Reader }
+
+func (l looker) isTaken(ctx context.Context, cluster *v1alpha1.MySQLCluster, n named) (bool, error) {
 	key := types.NamespacedName{Namespace: cluster.Namespace, Name: n.name}
-	err := a.Client.Get(ctx, key, n.typed)
+	err := l.cached.Get(ctx, key, n.typed)
 	if err == nil {
 		return foreign(n.typed, cluster), nil
 	}
@@ -76,7 +79,7 @@ func (a *Actor) isTaken(ctx context.Context, cluster *v1alpha1.MySQLCluster, n n
 		return false, err
 	}
 	live := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: n.version, Kind: n.kind}}
-	err = a.Live.Get(ctx, key, live)
+	err = l.live.Get(ctx, key, live)
 	switch {
 	case apierrors.IsNotFound(err):
 		return false, nil

@@ -41,6 +41,9 @@ type Options struct {
 	// DataDir is the root of the data volume, RunDir a folder for sockets and the configuration, UsersDir the mounted
 	// Secret with one password file per account, which may be missing.
 	DataDir, RunDir, UsersDir string
+	// Monitor is the file in which the exporter beside mysqld finds the account, password and socket that it uses, as a client's
+	// option file. Without it there is no such account.
+	Monitor string
 	// Mysqld is the server's executable: a path, or a name to look up.
 	Mysqld string
 	// Bind and Port are where mysqld listens.

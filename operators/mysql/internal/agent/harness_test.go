@@ -55,6 +55,8 @@ type member struct {
 	usersDir string
 	mysqld   string
 	grace    time.Duration
+	// unmonitored members have no exporter beside them.
+	unmonitored bool
 
 	mu      sync.Mutex
 	latest  instance.Report
@@ -209,8 +211,12 @@ func (m *member) start() {
 	if os.Getenv("KAPOK_TEST_LOG") != "" {
 		out = os.Stderr
 	}
+	credentials := m.credentials()
+	if m.unmonitored {
+		credentials = ""
+	}
 	a, err := agent.New(agent.Options{
-		Instance: m.name, DataDir: m.root, RunDir: m.runDir, UsersDir: m.usersDir, Mysqld: m.mysqld,
+		Instance: m.name, DataDir: m.root, RunDir: m.runDir, UsersDir: m.usersDir, Monitor: credentials, Mysqld: m.mysqld,
 		Bind: "127.0.0.1", Port: m.port, Grace: m.grace, Version: "test",
 		Logger: slog.New(slog.NewTextHandler(out, nil)).With("instance", m.name),
 	}, m, &shared.Supervisor{})

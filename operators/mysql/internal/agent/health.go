@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 )
 
 // Handler serves the container's probes: /healthz says that the agent lives, /readyz that the instance is what it was
-// told to be and takes clients.
+// told to be and takes clients. /metrics says how it is (see collector).
 func (a *Agent) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -25,6 +28,9 @@ func (a *Agent) Handler() http.Handler {
 		}
 		_, _ = fmt.Fprintln(w, "ok")
 	})
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collector{a.published.Load})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
 }
 

@@ -309,15 +309,31 @@ func (a *Agent) writeStartFiles() (string, error) {
 	for ordinal := range maxMembers {
 		peers = append(peers, fmt.Sprintf("%s%d", duty.PeerPrefix, ordinal))
 	}
-	password := rand.Text()
+	password, monitor := rand.Text(), ""
+	if a.opts.Monitor != "" {
+		monitor = rand.Text()
+	}
 	var statements bytes.Buffer
-	if err := mysqld.InitFile(&statements, password, peers, !a.memory.state.Kept, socketUser()); err != nil {
+	if err := mysqld.InitFile(&statements, password, peers, monitor, !a.memory.state.Kept, socketUser()); err != nil {
 		return "", err
 	}
 	if err := agent.WriteFileAtomic(a.paths.init, statements.Bytes(), 0o600); err != nil {
 		return "", fmt.Errorf("write the start statements: %w", err)
 	}
+	a.tellMonitor(monitor)
 	return password, nil
+}
+
+// tellMonitor hands the exporter its password: a file for its group in the run folder, which is memory. That it cannot be
+// written is no reason not to start mysqld.
+func (a *Agent) tellMonitor(password string) {
+	if password == "" {
+		return
+	}
+	content := fmt.Sprintf("[client]\nuser=%s\npassword=%s\nsocket=%s\n", mysqld.Monitor, password, a.paths.socket)
+	if err := agent.WriteFileAtomic(a.opts.Monitor, []byte(content), 0o640); err != nil {
+		a.log.Warn("The exporter was not told its password", "error", err.Error())
+	}
 }
 
 // greet is done once when a run has given its first answer.

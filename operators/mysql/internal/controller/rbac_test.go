@@ -51,6 +51,7 @@ import (
 	"github.com/kapok-operators/kapok/shared/event"
 	"github.com/kapok-operators/kapok/shared/link"
 	"github.com/kapok-operators/kapok/shared/manager"
+	"github.com/kapok-operators/kapok/shared/observability/monitors"
 	"github.com/kapok-operators/kapok/shared/rbac"
 	"github.com/kapok-operators/kapok/shared/rbac/audit"
 )
@@ -85,6 +86,7 @@ func (m mode) user() string { return "system:serviceaccount:" + m.own + ":mysql-
 // audit log then says whether it asked for more than is granted, and whether it is granted more than it asked for.
 func TestTheRoleIsExactlyEnough(t *testing.T) {
 	log := audited(t)
+	installMonitoring(t)
 	for _, m := range modes() {
 		t.Run(m.name, func(t *testing.T) {
 			manifest := m.install(t)
@@ -272,6 +274,11 @@ func (w *world) life() {
 		now := w.podUIDs()
 		return len(now) == 3 && now["db-0"] != before["db-0"] && now["db-1"] != before["db-1"] && now["db-2"] != before["db-2"] && w.healthy("")()
 	})
+	w.eventually("monitoring", func() bool {
+		return w.monitored().Status == metav1.ConditionTrue && slices.Equal(w.monitoringObjects(), allMonitoring)
+	})
+	w.edit(func(c *v1alpha1.MySQLCluster) { c.Spec.Monitoring.Exporter = v1alpha1.ExporterNone })
+	w.eventually("end of monitoring", func() bool { return len(w.monitoringObjects()) == 0 && w.healthy("")() })
 	w.annotate(v1alpha1.AnnotationSwitchover, v1alpha1.SwitchoverAny)
 	w.eventually("answer", func() bool { return w.cluster().Annotations[v1alpha1.AnnotationSwitchover] == "" && w.healthy("")() })
 	// Of two events that differ in the note alone the second is not made anew: the first is patched.
@@ -326,11 +333,20 @@ func (w *world) live(rc *rest.Config, m mode) (stop func()) {
 	w.agents.onChange = wake.Agent
 	observer := &observe.Observer{Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Peers: w.agents, Term: mgr.Term.Term,
 		Outdated: installation.Outdated, Now: time.Now}
+	watcher, err := monitors.New(monitors.Options{Config: rc, Scheme: scheme, Namespaces: config.Namespaces, Selector: ours.Label, Interval: 100 * time.Millisecond,
+		Logger: logr.Discard(), OnState: func(monitors.State) { wake.Cluster(w.name) }, OnObject: func(client.Object) { wake.Cluster(w.name) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := mgr.Add(watcher); err != nil {
+		t.Fatal(err)
+	}
 	reconciler := &controller.Reconciler{
 		Observer: observer, Grants: &act.Grants{},
 		Actor: &act.Actor{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Agents: w.agents, Memory: observer,
 			Objects: &act.KubernetesObjects{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Config: installation,
-				LinkCA:  func() []byte { return []byte("certificates\n") },
+				LinkCA:   func() []byte { return []byte("certificates\n") },
+				Monitors: watcher, MonitorApplier: &apply.Applier{Client: watcher.Client(mgr.GetClient()), FieldOwner: "mysql-operator"},
 				Applier: &apply.Applier{Client: mgr.GetClient(), FieldOwner: "mysql-operator"}}},
 		Reporter: &report.Reporter{Client: mgr.GetClient(), Events: event.NewEmitter(mgr.GetEventRecorder("mysql-operator"), 100), Now: time.Now},
 	}

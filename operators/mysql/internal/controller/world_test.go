@@ -69,7 +69,7 @@ type operator struct {
 
 var installation = manifest.Config{
 	OperatorImage: "kapok/mysql-operator:test", LinkAddress: "mysql-operator-link.kapok-mysql-system.svc:9443",
-	MySQLRepository: "docker.io/library/mysql",
+	MySQLRepository: "docker.io/library/mysql", ExporterImage: "docker.io/prom/mysqld-exporter:test",
 }
 
 // step is how far a round advances the clock.

@@ -22,6 +22,8 @@ type Config struct {
 	LinkAddress string
 	// MySQLRepository is the image repository of MySQL without a tag; the tag is spec.version.
 	MySQLRepository string
+	// ExporterImage is the image of the exporter beside mysqld.
+	ExporterImage string
 }
 
 // Input is all that the objects of a cluster are made from.
@@ -74,22 +76,43 @@ func UsersSecretName(cluster *v1alpha1.MySQLCluster) string {
 	return UsersSecret(cluster.Name)
 }
 
-// TemplateHash names what an instance's pod is made from, as far as a user can see it: image, resources, placement and
-// the users Secret. A pod whose annotation AnnotationTemplate differs is out of date and has to be made anew. The
-// operator's own image and the shape of the pod are left out on purpose: a new operator restarts no database. What it
-// changes there comes with the next pod.
+// TemplateHash names what an instance's pod is made from, as far as a user can see it: image, resources, placement, the
+// users Secret, and what of the exporter differs from the default. A pod whose annotation AnnotationTemplate differs is out
+// of date and has to be made anew. The operator's own image and the shape of the pod are left out on purpose: a new operator
+// restarts no database. What it changes there comes with the next pod, the default exporter of a pod from before there was
+// one included.
 func (c Config) TemplateHash(cluster *v1alpha1.MySQLCluster) (string, error) {
 	raw, err := json.Marshal(struct {
 		Image     string
 		Resources v1alpha1.Resources
 		Placement v1alpha1.Placement
 		Users     string
-	}{c.Image(cluster), cluster.Spec.Resources, cluster.Spec.Placement, UsersSecretName(cluster)})
+		Exporter  *exporterChoice `json:",omitempty"`
+	}{c.Image(cluster), cluster.Spec.Resources, cluster.Spec.Placement, UsersSecretName(cluster), choiceOf(cluster)})
 	if err != nil {
 		return "", fmt.Errorf("hash the pod template of %s: %w", cluster.Name, err)
 	}
 	sum := sha256.Sum256(raw)
 	return hex.EncodeToString(sum[:8]), nil
+}
+
+// exporterChoice is what a user has chosen for the exporter.
+type exporterChoice struct {
+	None      bool
+	Image     string
+	Resources *v1alpha1.ExporterResources
+}
+
+// choiceOf returns nil for the default.
+func choiceOf(cluster *v1alpha1.MySQLCluster) *exporterChoice {
+	m := cluster.Spec.Monitoring
+	switch {
+	case !exports(cluster):
+		return &exporterChoice{None: true}
+	case m.Image == "" && m.Resources == nil:
+		return nil
+	}
+	return &exporterChoice{Image: m.Image, Resources: m.Resources}
 }
 
 // Outdated says whether a pod was made from something else than its cluster asks for now.

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -27,6 +28,7 @@ func installation() manifest.Config {
 		OperatorImage:   "example.com/mysql-operator:v1",
 		LinkAddress:     "mysql-operator-link.operators.svc:9443",
 		MySQLRepository: "example.com/mysql",
+		ExporterImage:   "example.com/mysqld-exporter:v1",
 	}
 }
 
@@ -45,6 +47,7 @@ func plain() *v1alpha1.MySQLCluster {
 			Resources:      v1alpha1.Resources{Requests: &v1alpha1.ResourceAmounts{CPU: quantity("100m"), Memory: quantity("512Mi")}},
 			Placement:      v1alpha1.Placement{Zones: v1alpha1.SpreadPreferred, Nodes: v1alpha1.SpreadPreferred},
 			DeletionPolicy: v1alpha1.DeletionRetain,
+			Monitoring:     v1alpha1.Monitoring{Exporter: v1alpha1.ExporterSidecar, ScrapeInterval: &metav1.Duration{Duration: 15 * time.Second}},
 		},
 	}
 }
@@ -57,6 +60,11 @@ func furnished() *v1alpha1.MySQLCluster {
 	cluster.Spec.Storage.StorageClassName = &class
 	cluster.Spec.UsersSecret = &v1alpha1.SecretReference{Name: "accounts"}
 	cluster.Spec.Resources.Limits = &v1alpha1.ResourceAmounts{Memory: &memory}
+	exporterMemory := resource.MustParse("128Mi")
+	cluster.Spec.Monitoring.Image = "registry.example.com/exporter:v2"
+	cluster.Spec.Monitoring.Resources = &v1alpha1.ExporterResources{
+		Requests: &v1alpha1.ExporterAmounts{Memory: &exporterMemory}, Limits: &v1alpha1.ExporterAmounts{Memory: &exporterMemory},
+	}
 	cluster.Spec.Placement = v1alpha1.Placement{
 		Zones:        v1alpha1.SpreadRequired,
 		Nodes:        v1alpha1.SpreadPreferred,
@@ -89,6 +97,7 @@ func TestObjects(t *testing.T) {
 	old := resource.MustParse("10Gi")
 	grownInput := input(grown)
 	grownInput.ClaimSize, grownInput.Replicas = &old, 5
+	grown.Spec.Monitoring.Exporter = v1alpha1.ExporterNone
 
 	for name, in := range map[string]manifest.Input{
 		"plain": input(plain()), "furnished": input(furnished()), "grown": grownInput,
@@ -146,12 +155,26 @@ func TestTemplateHash(t *testing.T) {
 		"users secret": func(c *v1alpha1.MySQLCluster, _ *manifest.Config) {
 			c.Spec.UsersSecret = &v1alpha1.SecretReference{Name: "x"}
 		},
+		"exporter": func(c *v1alpha1.MySQLCluster, _ *manifest.Config) { c.Spec.Monitoring.Exporter = v1alpha1.ExporterNone },
+		"image of the exporter": func(c *v1alpha1.MySQLCluster, _ *manifest.Config) {
+			c.Spec.Monitoring.Image = "other"
+		},
+		"resources of the exporter": func(c *v1alpha1.MySQLCluster, _ *manifest.Config) {
+			c.Spec.Monitoring.Resources = furnished().Spec.Monitoring.Resources
+		},
 		"resources":     func(c *v1alpha1.MySQLCluster, _ *manifest.Config) { c.Spec.Resources = furnished().Spec.Resources },
 		"node selector": func(c *v1alpha1.MySQLCluster, _ *manifest.Config) { c.Spec.Placement = furnished().Spec.Placement },
 	}
 	keeping := map[string]change{
-		"operator image": func(_ *v1alpha1.MySQLCluster, i *manifest.Config) { i.OperatorImage = "example.com/mysql-operator:v2" },
-		"link address":   func(_ *v1alpha1.MySQLCluster, i *manifest.Config) { i.LinkAddress = "elsewhere:9443" },
+		"operator image":              func(_ *v1alpha1.MySQLCluster, i *manifest.Config) { i.OperatorImage = "example.com/mysql-operator:v2" },
+		"link address":                func(_ *v1alpha1.MySQLCluster, i *manifest.Config) { i.LinkAddress = "elsewhere:9443" },
+		"the installation's exporter": func(_ *v1alpha1.MySQLCluster, i *manifest.Config) { i.ExporterImage = "other" },
+		"scrape interval": func(c *v1alpha1.MySQLCluster, _ *manifest.Config) {
+			c.Spec.Monitoring.ScrapeInterval = &metav1.Duration{Duration: time.Minute}
+		},
+		"an object from before there was an exporter": func(c *v1alpha1.MySQLCluster, _ *manifest.Config) {
+			c.Spec.Monitoring = v1alpha1.Monitoring{}
+		},
 		"configuration": func(c *v1alpha1.MySQLCluster, _ *manifest.Config) {
 			c.Spec.Configuration = v1alpha1.Configuration{"a": "b"}
 		},

@@ -8,14 +8,20 @@ const (
 	PortMySQL = 3306
 	// PortAgent is where the agent answers probes and serves metrics.
 	PortAgent = 8080
-	// portNameMySQL and portNameAgent are their names; an EndpointSlice matches its Service by them.
-	portNameMySQL = "mysql"
-	portNameAgent = "agent"
+	// PortExporter is where the exporter's container serves mysqld's metrics, if there is one.
+	PortExporter = 9104
+	// portNameMySQL, PortNameAgent and PortNameExporter are their names; an EndpointSlice matches its Service by them, and a
+	// PodMonitor the port to scrape.
+	portNameMySQL    = "mysql"
+	PortNameAgent    = "agent"
+	PortNameExporter = "metrics"
 )
 
 const (
 	// ServerContainer is the container in which the agent runs mysqld.
 	ServerContainer = "mysql"
+	// ExporterContainer is the container beside it in which the exporter runs, if there is one.
+	ExporterContainer = "exporter"
 	// DataVolume is the name of the volume claim template; a claim is named DataVolume-<instance>.
 	DataVolume = "data"
 	// LinkAudience is the audience of the tokens by which agents prove themselves to the operator.

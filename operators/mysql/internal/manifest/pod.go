@@ -58,7 +58,7 @@ func buildPod(in Input) *corev1ac.PodSpecApplyConfiguration {
 			WithFSGroupChangePolicy(corev1.FSGroupChangeOnRootMismatch).
 			WithSeccompProfile(corev1ac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
 		WithInitContainers(buildInstaller(in.Config)).
-		WithContainers(buildServer(in)).
+		WithContainers(buildContainers(in)...).
 		WithVolumes(buildVolumes(cluster)...).
 		WithTopologySpreadConstraints(
 			spread(cluster.Name, corev1.LabelTopologyZone, cluster.Spec.Placement.Zones),
@@ -95,32 +95,25 @@ func buildInstaller(config Config) *corev1ac.ContainerApplyConfiguration {
 // buildServer is the container in which the agent is the first process and mysqld its child.
 func buildServer(in Input) *corev1ac.ContainerApplyConfiguration {
 	cluster := in.Cluster
-	mount := func(name, path string, readOnly bool) *corev1ac.VolumeMountApplyConfiguration {
-		built := corev1ac.VolumeMount().WithName(name).WithMountPath(path)
-		if readOnly {
-			built.WithReadOnly(true)
-		}
-		return built
+	command := append(identified(cluster, "run"),
+		"--data-dir="+dataFolder,
+		"--run-dir="+runFolder,
+		"--operator="+in.Config.LinkAddress,
+		"--operator-ca="+strings.Join([]string{linkFolder, LinkCAKey}, "/"),
+		"--token="+strings.Join([]string{tokenFolder, tokenFile}, "/"),
+		"--users-dir="+usersFolder,
+		"--http=:8080")
+	if exports(cluster) {
+		command = append(command, "--exporter-credentials="+exporterFile)
 	}
 	return corev1ac.Container().
 		WithName(ServerContainer).
 		WithImage(in.Config.Image(cluster)).
-		WithCommand(agentBinary, "run",
-			"--instance=$(POD_NAME)",
-			"--cluster="+cluster.Name,
-			"--namespace=$(POD_NAMESPACE)",
-			"--pod-uid=$(POD_UID)",
-			"--data-dir="+dataFolder,
-			"--run-dir="+runFolder,
-			"--operator="+in.Config.LinkAddress,
-			"--operator-ca="+strings.Join([]string{linkFolder, LinkCAKey}, "/"),
-			"--token="+strings.Join([]string{tokenFolder, tokenFile}, "/"),
-			"--users-dir="+usersFolder,
-			"--http=:8080").
-		WithEnv(fromField("POD_NAME", "metadata.name"), fromField("POD_NAMESPACE", "metadata.namespace"), fromField("POD_UID", "metadata.uid")).
+		WithCommand(command...).
+		WithEnv(whoami()...).
 		WithPorts(
 			corev1ac.ContainerPort().WithName(portNameMySQL).WithContainerPort(PortMySQL).WithProtocol(corev1.ProtocolTCP),
-			corev1ac.ContainerPort().WithName(portNameAgent).WithContainerPort(PortAgent).WithProtocol(corev1.ProtocolTCP)).
+			corev1ac.ContainerPort().WithName(PortNameAgent).WithContainerPort(PortAgent).WithProtocol(corev1.ProtocolTCP)).
 		// Start-up and liveness ask the agent whether it is alive itself. They must not ask about mysqld: recovery and
 		// cloning may take hours, and the agent restarts mysqld on its own.
 		WithStartupProbe(probe("/healthz").WithPeriodSeconds(1).WithTimeoutSeconds(2).WithFailureThreshold(120)).
@@ -136,6 +129,31 @@ func buildServer(in Input) *corev1ac.ContainerApplyConfiguration {
 			mount(linkVolume, linkFolder, true),
 			mount(usersVolume, usersFolder, true),
 			mount(tokenVolume, tokenFolder, true))
+}
+
+// identified is a command of the agent's binary that says which pod it is in.
+func identified(cluster *v1alpha1.MySQLCluster, command string) []string {
+	return []string{agentBinary, command,
+		"--instance=$(POD_NAME)",
+		"--cluster=" + cluster.Name,
+		"--namespace=$(POD_NAMESPACE)",
+		"--pod-uid=$(POD_UID)"}
+}
+
+// whoami are the variables of such a command.
+func whoami() []*corev1ac.EnvVarApplyConfiguration {
+	return []*corev1ac.EnvVarApplyConfiguration{
+		fromField("POD_NAME", "metadata.name"), fromField("POD_NAMESPACE", "metadata.namespace"), fromField("POD_UID", "metadata.uid"),
+	}
+}
+
+// mount shows a volume to a container.
+func mount(name, path string, readOnly bool) *corev1ac.VolumeMountApplyConfiguration {
+	built := corev1ac.VolumeMount().WithName(name).WithMountPath(path)
+	if readOnly {
+		built.WithReadOnly(true)
+	}
+	return built
 }
 
 func buildVolumes(cluster *v1alpha1.MySQLCluster) []*corev1ac.VolumeApplyConfiguration {
@@ -222,7 +240,7 @@ func amounts(from *v1alpha1.ResourceAmounts) corev1.ResourceList {
 }
 
 func probe(path string) *corev1ac.ProbeApplyConfiguration {
-	return corev1ac.Probe().WithHTTPGet(corev1ac.HTTPGetAction().WithPath(path).WithPort(intstr.FromString(portNameAgent)))
+	return corev1ac.Probe().WithHTTPGet(corev1ac.HTTPGetAction().WithPath(path).WithPort(intstr.FromString(PortNameAgent)))
 }
 
 func fromField(name, path string) *corev1ac.EnvVarApplyConfiguration {

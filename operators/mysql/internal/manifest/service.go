@@ -19,7 +19,7 @@ func buildPeersService(cluster *v1alpha1.MySQLCluster) *corev1ac.ServiceApplyCon
 			WithClusterIP(corev1.ClusterIPNone).
 			WithPublishNotReadyAddresses(true).
 			WithSelector(SelectorLabels(cluster.Name)).
-			WithPorts(servicePort(portNameMySQL, PortMySQL), servicePort(portNameAgent, PortAgent)))
+			WithPorts(servicePort(portNameMySQL, PortMySQL), servicePort(PortNameAgent, PortAgent)))
 }
 
 // buildClientService has no selector: the operator writes its EndpointSlice, so that a new primary is reached by one

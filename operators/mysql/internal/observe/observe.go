@@ -50,6 +50,8 @@ type Observation struct {
 	Slices map[string]bool
 	// PodProblems says, by instance name, why a pod does not come up.
 	PodProblems map[string]PodProblem
+	// ExporterProblems says, by instance name, why the exporter beside mysqld does not run.
+	ExporterProblems map[string]string
 	// Unreadable says, by instance name, why an agent's report could not be understood.
 	Unreadable map[string]string
 }
@@ -105,7 +107,7 @@ func (o *Observer) Observe(ctx context.Context, name types.NamespacedName) (*Obs
 	}
 	out := &Observation{
 		Cluster: cluster, Pods: map[string]*corev1.Pod{}, Claims: map[string]*corev1.PersistentVolumeClaim{},
-		Slices: map[string]bool{}, PodProblems: map[string]PodProblem{}, Unreadable: map[string]string{},
+		Slices: map[string]bool{}, PodProblems: map[string]PodProblem{}, ExporterProblems: map[string]string{}, Unreadable: map[string]string{},
 	}
 	out.Topology = topology.Observation{
 		Now: o.Now(), Term: term, Spec: spec(cluster), Record: Record(cluster.Status.Record), Request: request(cluster),
@@ -214,6 +216,9 @@ func (o *Observer) member(cluster types.NamespacedName, out *Observation, ordina
 		}
 		if problem, ok := problemOf(pod); ok {
 			out.PodProblems[m.Name] = problem
+		}
+		if why := exporterProblem(pod); why != "" {
+			out.ExporterProblems[m.Name] = why
 		}
 	}
 	peer, ok := o.Peers.Get(cluster.Namespace, m.Name)

@@ -1,6 +1,8 @@
 package permission
 
 import (
+	"github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring"
+
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
 	"github.com/kapok-operators/kapok/shared/rbac"
 )
@@ -20,7 +22,9 @@ var purposes = rbac.Purposes{
 	{Group: "discovery.k8s.io", Resource: "endpointslices",
 		For: "lead a Service to the primary or the replicas, which a label cannot do in time"},
 	{Resource: "configmaps",
-		For: "give instances the certificates by which they know the operator"},
+		For: "give instances the certificates by which they know the operator, and Grafana a cluster's dashboard"},
+	{Resource: "configmaps", Verbs: []string{"delete"},
+		For: "remove the dashboard of a cluster that is not monitored any more", Without: "such a dashboard stays, and the condition Monitored says so"},
 	{Resource: "configmaps", Name: "mysql-operator-link",
 		For: "publish the certificates of its replicas, which instances know them by"},
 	{Resource: "serviceaccounts",
@@ -37,6 +41,10 @@ var purposes = rbac.Purposes{
 		For: "enlarge volumes"},
 	{Resource: "persistentvolumeclaims", Verbs: []string{"delete"},
 		For: "remove the volumes of a deleted cluster whose deletionPolicy is Delete, and of no other"},
+	{Group: monitoring.GroupName, Resource: "podmonitors",
+		For: "tell Prometheus where the metrics of a cluster are", Without: "nothing of a cluster's monitoring is kept, and the condition Monitored says so"},
+	{Group: monitoring.GroupName, Resource: "prometheusrules",
+		For: "give Prometheus the alerts of a cluster", Without: "nothing of a cluster's monitoring is kept, and the condition Monitored says so"},
 	{Group: "events.k8s.io", Resource: "events",
 		For: "tell what it did as events", Without: "kubectl describe shows no events of a cluster"},
 	{Group: "coordination.k8s.io", Resource: "leases",

@@ -3,6 +3,8 @@ package permission
 import (
 	"slices"
 
+	"github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring"
+
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
 	"github.com/kapok-operators/kapok/shared/rbac"
 	"github.com/kapok-operators/kapok/shared/rbac/audit"
@@ -18,6 +20,9 @@ const (
 	// E2E runs the operator in a cluster.
 	E2E Suite = "e2e"
 )
+
+// monitoringStays is why nothing of monitoring is removed in a cluster.
+const monitoringStays = "no scenario of this suite switches monitoring off"
 
 // rare are permissions of which a suite's audit log cannot show that they are used. The proof fails if one is used after
 // all, so that nothing stays here longer than it is true.
@@ -35,6 +40,9 @@ var rare = []struct {
 		"nobody reads the operator's metrics in this suite", []Suite{E2E}, false},
 	{rbac.KindClusterRole, Metrics, rbac.Permission{Verb: "create", Group: "authorization.k8s.io", Resource: "subjectaccessreviews"},
 		"nobody reads the operator's metrics in this suite", []Suite{E2E}, false},
+	{"", Watched, rbac.Permission{Verb: "delete", Resource: "configmaps"}, monitoringStays, []Suite{E2E}, false},
+	{"", Watched, rbac.Permission{Verb: "delete", Group: monitoring.GroupName, Resource: "podmonitors"}, monitoringStays, []Suite{E2E}, false},
+	{"", Watched, rbac.Permission{Verb: "delete", Group: monitoring.GroupName, Resource: "prometheusrules"}, monitoringStays, []Suite{E2E}, false},
 	{"", Watched, rbac.Permission{Verb: "patch", Group: "events.k8s.io", Resource: "events"},
 		"an event is patched when a second one differs from it in the note alone, as when two instances are rebuilt in one round", []Suite{E2E}, true},
 }

@@ -147,6 +147,7 @@ func input(obs *observe.Observation, plan topology.Plan, out act.Outcome) status
 	in := status.Input{
 		Cluster: obs.Cluster, Observation: obs.Topology, Plan: plan, Unreadable: obs.Unreadable, UsersSecret: manifest.UsersSecretName(obs.Cluster),
 		PodProblems: make(map[string]status.Problem, len(obs.PodProblems)), Claims: make(map[string]status.Problem),
+		ExporterProblems: obs.ExporterProblems,
 	}
 	for name, p := range obs.PodProblems {
 		in.PodProblems[name] = status.Problem{Reason: p.Reason, Message: p.Message}
@@ -159,6 +160,10 @@ func input(obs *observe.Observation, plan topology.Plan, out act.Outcome) status
 	for _, f := range out.Failures {
 		if f.Claim != "" {
 			in.Claims[f.Claim] = status.Problem{Reason: f.Reason, Message: f.Err.Error()}
+			continue
+		}
+		if f.Monitoring {
+			in.Monitoring = &status.Problem{Reason: f.Reason, Message: fmt.Sprintf("%s: %v", f.What, f.Err)}
 			continue
 		}
 		in.Failures = append(in.Failures, status.Problem{Reason: f.Reason, Message: fmt.Sprintf("%s: %v", f.What, f.Err)})

@@ -3,6 +3,7 @@ package status
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,11 +22,31 @@ func conditions(in Input) []metav1.Condition {
 		usersReady(in), consistent(in),
 	}
 	out = slices.Insert(out, 0, ready(out))
+	out = append(out, monitored(in))
 	if in.Cluster.Spec.Backup != nil {
 		out = append(out, condition.New(v1alpha1.ConditionBackupReady, metav1.ConditionFalse, v1alpha1.ReasonNotAvailable,
 			"this release takes no backups; spec.backup is accepted and not acted on"))
 	}
 	return out
+}
+
+// monitored tells whether Prometheus and Grafana see the cluster. Nothing else depends on it.
+func monitored(in Input) metav1.Condition {
+	is := func(t metav1.ConditionStatus, reason, message string) metav1.Condition {
+		return condition.New(v1alpha1.ConditionMonitored, t, reason, bounded(message))
+	}
+	for _, name := range slices.Sorted(maps.Keys(in.ExporterProblems)) {
+		return is(metav1.ConditionFalse, v1alpha1.ReasonExporterDown, name+": "+in.ExporterProblems[name])
+	}
+	switch {
+	case in.Monitoring == nil && in.Cluster.Spec.Monitoring.Exporter == v1alpha1.ExporterNone:
+		return is(metav1.ConditionFalse, v1alpha1.ReasonMonitoringOff, "spec.monitoring.exporter is None")
+	case in.Monitoring == nil:
+		return is(metav1.ConditionTrue, v1alpha1.ReasonAsExpected, "Prometheus and Grafana are told of the cluster")
+	case in.Monitoring.Reason == v1alpha1.ReasonNotObserved:
+		return is(metav1.ConditionUnknown, in.Monitoring.Reason, in.Monitoring.Message)
+	}
+	return is(metav1.ConditionFalse, in.Monitoring.Reason, in.Monitoring.Message)
 }
 
 // ready repeats the first finding that is not well. While something is being changed or brought back, the cluster is not
@@ -376,6 +397,6 @@ func Types() []string {
 	return []string{
 		v1alpha1.ConditionReady, v1alpha1.ConditionAvailable, v1alpha1.ConditionRedundant, v1alpha1.ConditionProgressing,
 		v1alpha1.ConditionReconciled, v1alpha1.ConditionConfigurationValid, v1alpha1.ConditionStorageHealthy,
-		v1alpha1.ConditionUsersReady, v1alpha1.ConditionConsistent, v1alpha1.ConditionBackupReady,
+		v1alpha1.ConditionUsersReady, v1alpha1.ConditionConsistent, v1alpha1.ConditionMonitored, v1alpha1.ConditionBackupReady,
 	}
 }

@@ -28,6 +28,10 @@ type Input struct {
 	UsersSecret string
 	// Claims says, by instance name, what is to be said about its volume claim.
 	Claims map[string]Problem
+	// ExporterProblems say, by instance name, why an exporter does not run.
+	ExporterProblems map[string]string
+	// Monitoring is what keeps Prometheus and Grafana from being told of the cluster; nil if nothing does.
+	Monitoring *Problem
 	// Failures are what could not be done in this round; the reason may be empty.
 	Failures []Problem
 }

@@ -36,6 +36,7 @@ func cases() map[string]struct {
 		ready, available, redundant, progressing = v1alpha1.ConditionReady, v1alpha1.ConditionAvailable, v1alpha1.ConditionRedundant, v1alpha1.ConditionProgressing
 		reconciled, configuration, storage       = v1alpha1.ConditionReconciled, v1alpha1.ConditionConfigurationValid, v1alpha1.ConditionStorageHealthy
 		users, consistent, backup                = v1alpha1.ConditionUsersReady, v1alpha1.ConditionConsistent, v1alpha1.ConditionBackupReady
+		monitored                                = v1alpha1.ConditionMonitored
 	)
 	type test = struct {
 		change  func(in *Input)
@@ -48,7 +49,7 @@ func cases() map[string]struct {
 			{ready, yes, v1alpha1.ReasonAsExpected, "all that its spec asks"}, {available, yes, v1alpha1.ReasonPrimaryServing, "db-0"},
 			{redundant, yes, v1alpha1.ReasonAsExpected, "one more instance"}, {progressing, no, v1alpha1.ReasonIdle, "nothing to do"},
 			{reconciled, yes, v1alpha1.ReasonAsExpected, ""}, {configuration, yes, v1alpha1.ReasonAsExpected, ""},
-			{storage, yes, v1alpha1.ReasonAsExpected, ""}, {users, yes, v1alpha1.ReasonAsExpected, "no accounts"}, {consistent, yes, v1alpha1.ReasonAsExpected, ""},
+			{storage, yes, v1alpha1.ReasonAsExpected, ""}, {users, yes, v1alpha1.ReasonAsExpected, "no accounts"}, {consistent, yes, v1alpha1.ReasonAsExpected, ""}, {monitored, yes, v1alpha1.ReasonAsExpected, "told"},
 		}},
 		"nothing is founded yet": {func(in *Input) { in.unborn(); in.at("db-0").Connected = false }, v1alpha1.SummaryCreating, []finding{
 			{ready, no, v1alpha1.ReasonBootstrapping, "db-0"}, {available, no, v1alpha1.ReasonBootstrapping, "db-0"}, {progressing, yes, v1alpha1.ReasonCreating, "db-0"},
@@ -195,6 +196,23 @@ func cases() map[string]struct {
 			{backup, no, v1alpha1.ReasonNotAvailable, "takes no backups"},
 			// It says so for ever; a cluster that is never ready would tell nobody anything.
 			{ready, yes, v1alpha1.ReasonAsExpected, ""},
+		}},
+		// Whatever is the matter with the watching of a database, the database is ready.
+		"an exporter without an image": {func(in *Input) {
+			in.ExporterProblems = map[string]string{"db-1": "container exporter does not start: ErrImagePull"}
+			in.Monitoring = &Problem{Reason: v1alpha1.ReasonNoPrometheusOperator}
+		}, v1alpha1.SummaryHealthy, []finding{{monitored, no, v1alpha1.ReasonExporterDown, "db-1: container exporter"}, {ready, yes, v1alpha1.ReasonAsExpected, ""}}},
+		"no prometheus-operator": {func(in *Input) {
+			in.Monitoring = &Problem{Reason: v1alpha1.ReasonNoPrometheusOperator, Message: "install it"}
+		}, v1alpha1.SummaryHealthy, []finding{{monitored, no, v1alpha1.ReasonNoPrometheusOperator, "install"}, {ready, yes, v1alpha1.ReasonAsExpected, ""}}},
+		"no permission for monitoring": {func(in *Input) {
+			in.Monitoring = &Problem{Reason: v1alpha1.ReasonMonitoringForbidden, Message: "the role lacks it"}
+		}, v1alpha1.SummaryHealthy, []finding{{monitored, no, v1alpha1.ReasonMonitoringForbidden, "role"}, {ready, yes, v1alpha1.ReasonAsExpected, ""}}},
+		"monitoring that was not looked at": {func(in *Input) {
+			in.Monitoring = &Problem{Reason: v1alpha1.ReasonNotObserved, Message: "not found out yet"}
+		}, v1alpha1.SummaryHealthy, []finding{{monitored, unknown, v1alpha1.ReasonNotObserved, "yet"}}},
+		"monitoring that is switched off": {func(in *Input) { in.Cluster.Spec.Monitoring.Exporter = v1alpha1.ExporterNone }, v1alpha1.SummaryHealthy, []finding{
+			{monitored, no, v1alpha1.ReasonMonitoringOff, "None"}, {ready, yes, v1alpha1.ReasonAsExpected, ""},
 		}},
 	}
 }

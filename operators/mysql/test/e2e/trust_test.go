@@ -110,16 +110,12 @@ func refusedByAPI(ctx context.Context, t *testing.T, s *scene, token string) {
 	}
 }
 
-// errantScript writes on a replica behind the operator's back, as somebody with root on the instance could.
-const errantScript = `for s in /run/kapok/*.sock /run/kapok/*/*.sock /run/mysqld/*.sock; do
-  [ -S "$s" ] && exec mysql --no-defaults --socket="$s" --user=root --execute="
-    SET GLOBAL super_read_only=OFF;
-    CREATE DATABASE errant;
-    CREATE TABLE errant.note (id INT PRIMARY KEY);
-    INSERT INTO errant.note VALUES (1);
-    SET GLOBAL super_read_only=ON;"
-done
-echo "no socket found" >&2; exit 1`
+// errantStatements write on a replica behind the operator's back, as somebody with root on the instance could.
+const errantStatements = `SET GLOBAL super_read_only=OFF;
+CREATE DATABASE errant;
+CREATE TABLE errant.note (id INT PRIMARY KEY);
+INSERT INTO errant.note VALUES (1);
+SET GLOBAL super_read_only=ON;`
 
 // TestErrantTransaction: what was written on a replica behind the operator's back is archived, and the replica is rebuilt.
 func TestErrantTransaction(t *testing.T) {
@@ -129,7 +125,7 @@ func TestErrantTransaction(t *testing.T) {
 			cluster := got(s.Get(ctx))(t, "read the cluster")
 			replica = otherVoter(t, cluster)
 			must(t, "open the window", s.workload.Mark(ctx, "errant transaction"))
-			must(t, "write on the replica", errOf(s.Exec(ctx, s.Key.Namespace, replica, lab.ServerContainer, "sh", "-c", errantScript)))
+			must(t, "write on the replica", errOf(s.AsRoot(ctx, replica, errantStatements)))
 			must(t, "notice it", errOf(s.WaitCondition(ctx, time.Minute, mysqlv1.ConditionConsistent, metav1.ConditionFalse,
 				mysqlv1.ReasonErrantTransactions)))
 			must(t, "repair it", errOf(s.WaitCondition(ctx, 2*time.Minute, mysqlv1.ConditionConsistent, metav1.ConditionTrue, "")))

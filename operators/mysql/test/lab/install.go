@@ -25,8 +25,11 @@ import (
 	"github.com/kapok-operators/kapok/shared/secretguard"
 )
 
-// repositoryFlag is the operator's flag for the repository of operand images.
-const repositoryFlag = "--mysql-image-repository="
+// The operator's flags for the images of its pods.
+const (
+	repositoryFlag = "--mysql-image-repository="
+	exporterFlag   = "--mysqld-exporter-image="
+)
 
 // InstallOperator applies the rendered installation with the Secret injection guard, and waits until every replica of the
 // operator is available.
@@ -45,7 +48,7 @@ func (l *Lab) InstallOperator(ctx context.Context) error {
 	}
 	for _, o := range objects {
 		if o.GetKind() == "Deployment" && o.GetName() == OperatorName {
-			if err := adapt(o, l.MySQLRepository, fingerprint); err != nil {
+			if err := adapt(o, l.MySQLRepository, l.ExporterImage, fingerprint); err != nil {
 				return err
 			}
 		}
@@ -158,9 +161,9 @@ func Decode(raw []byte) ([]*unstructured.Unstructured, error) {
 	}
 }
 
-// adapt makes the operator's Deployment fit this lab: the repository of operand images, and a mark that replaces its pods
+// adapt makes the operator's Deployment fit this lab: the images of its pods, and a mark that replaces its pods
 // when an image was loaded anew under the same tag.
-func adapt(deployment *unstructured.Unstructured, repository, fingerprint string) error {
+func adapt(deployment *unstructured.Unstructured, repository, exporter, fingerprint string) error {
 	containers, _, err := unstructured.NestedSlice(deployment.Object, "spec", "template", "spec", "containers")
 	if err != nil || len(containers) == 0 {
 		return errors.Join(errors.New("the operator's Deployment has no containers"), err)
@@ -169,13 +172,16 @@ func adapt(deployment *unstructured.Unstructured, repository, fingerprint string
 	if !ok {
 		return errors.New("the operator's first container is not an object")
 	}
-	if repository != "" {
+	for flag, image := range map[string]string{repositoryFlag: repository, exporterFlag: exporter} {
+		if image == "" {
+			continue
+		}
 		args, _, err := unstructured.NestedStringSlice(first, "args")
 		if err != nil {
 			return fmt.Errorf("read the operator's arguments: %w", err)
 		}
-		args = slices.DeleteFunc(args, func(a string) bool { return strings.HasPrefix(a, repositoryFlag) })
-		if err := unstructured.SetNestedStringSlice(first, append(args, repositoryFlag+repository), "args"); err != nil {
+		args = slices.DeleteFunc(args, func(a string) bool { return strings.HasPrefix(a, flag) })
+		if err := unstructured.SetNestedStringSlice(first, append(args, flag+image), "args"); err != nil {
 			return fmt.Errorf("set the operator's arguments: %w", err)
 		}
 		if err := unstructured.SetNestedSlice(deployment.Object, containers, "spec", "template", "spec", "containers"); err != nil {

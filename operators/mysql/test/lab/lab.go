@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -59,7 +60,7 @@ func (l *Lab) connect(config *rest.Config) error {
 	// The lab looks often, and a measurement must not wait for its own client.
 	l.Config.QPS = -1
 	scheme := runtime.NewScheme()
-	if err := errors.Join(clientscheme.AddToScheme(scheme), mysqlv1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(clientscheme.AddToScheme(scheme), mysqlv1.AddToScheme(scheme), monitoringv1.AddToScheme(scheme)); err != nil {
 		return fmt.Errorf("build the scheme: %w", err)
 	}
 	var err error
@@ -72,8 +73,11 @@ func (l *Lab) connect(config *rest.Config) error {
 	return nil
 }
 
-func (l *Lab) loadImages(ctx context.Context) error {
-	for _, archive := range l.Images {
+func (l *Lab) loadImages(ctx context.Context) error { return l.Load(ctx, l.Images...) }
+
+// Load loads image archives on every node.
+func (l *Lab) Load(ctx context.Context, archives ...string) error {
+	for _, archive := range archives {
 		started := time.Now()
 		// A busy machine may make a cluster look as if it were not up yet.
 		err := l.Wait(ctx, 3*time.Minute, "the load of "+archive, func(ctx context.Context) (bool, string, error) {

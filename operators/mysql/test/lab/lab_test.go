@@ -84,7 +84,7 @@ func TestAdapt(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := adapt(objects[0], tc.repository, "f00"); err != nil {
+			if err := adapt(objects[0], tc.repository, "", "f00"); err != nil {
 				t.Fatal(err)
 			}
 			containers, _, _ := unstructured.NestedSlice(objects[0].Object, "spec", "template", "spec", "containers")
@@ -98,7 +98,7 @@ func TestAdapt(t *testing.T) {
 			}
 		})
 	}
-	if err := adapt(&unstructured.Unstructured{Object: map[string]any{}}, "x", "y"); err == nil {
+	if err := adapt(&unstructured.Unstructured{Object: map[string]any{}}, "x", "", "y"); err == nil {
 		t.Error("a Deployment without containers was accepted")
 	}
 }
@@ -223,13 +223,13 @@ func TestFromEnvironment(t *testing.T) {
 		return o
 	}
 	plain := read(nil)
-	if plain.Provider != "local" || plain.MySQLRepository != "kapok.local/mysql" || len(plain.Images) != 0 || plain.Keep ||
+	if plain.Provider != "local" || plain.MySQLRepository != "kapok.local/mysql" || plain.ExporterImage != "kapok.local/mysqld-exporter:0.19" || len(plain.Images) != 0 || plain.Keep ||
 		plain.OperatorManifest != filepath.Join(plain.Root, ".out", "install", "mysql-operator.yaml") ||
 		plain.GuardManifest != filepath.Join(plain.Root, ".out", "install", "mysql-secretguard.yaml") {
 		t.Errorf("defaults: %+v", plain)
 	}
 	other := read(map[string]string{"CLUSTER": "kind", "IMAGES": " a.tar  b.tar ", "OUT": "/o", "KEEP": "true"})
-	if other.MySQLRepository != "" || !slices.Equal(other.Images, []string{"a.tar", "b.tar"}) || !other.Keep ||
+	if other.MySQLRepository != "" || other.ExporterImage != "" || !slices.Equal(other.Images, []string{"a.tar", "b.tar"}) || !other.Keep ||
 		other.OperatorManifest != "/o/install/mysql-operator.yaml" || other.GuardManifest != "/o/install/mysql-secretguard.yaml" {
 		t.Errorf("set: %+v", other)
 	}
@@ -277,5 +277,19 @@ gap_seconds_count{cause="failover"} 3
 	}
 	if got := Total(families["gap_seconds"], map[string]string{"cause": "failover"}); got != 3 {
 		t.Errorf("got %v gaps, want 3", got)
+	}
+}
+
+// TestAdaptNamesTheExporter: pods would wait for an image that cannot be pulled.
+func TestAdaptNamesTheExporter(t *testing.T) {
+	objects, err := Decode([]byte(installation))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := adapt(objects[0], "", "kapok.local/mysqld-exporter:0.19", "f00"); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err := objects[0].MarshalJSON(); err != nil || !strings.Contains(string(raw), `"--mysqld-exporter-image=kapok.local/mysqld-exporter:0.19"`) {
+		t.Errorf("%s %v", raw, err)
 	}
 }

@@ -31,8 +31,13 @@ type Options struct {
 	GuardManifest string
 	// MySQLRepository is the repository of operand images; empty leaves the operator's own choice.
 	MySQLRepository string
+	// ExporterImage is the image of the exporter beside mysqld; empty leaves the operator's own choice.
+	ExporterImage string
 	// WorkloadImage is the client's image.
 	WorkloadImage string
+	// PrometheusImage has prometheus and prometheus-alertmanager, and PrometheusArchive is the archive to load it from when a
+	// scenario wants it; without an image nothing is watched.
+	PrometheusImage, PrometheusArchive string
 	// Root is the root of the repository.
 	Root string
 	// Out is where results and diagnosis go.
@@ -68,11 +73,15 @@ func FromEnvironment(getenv func(string) string) (Options, error) {
 	}
 	o.GuardManifest = value("GUARD_MANIFEST", filepath.Join(o.Out, "install", "mysql-secretguard.yaml"))
 	o.OperatorManifest = value("OPERATOR_MANIFEST", filepath.Join(o.Out, "install", "mysql-operator.yaml"))
-	repository := ""
+	repository, exporter, prometheus, archive := "", "", "", ""
 	if o.Provider == "local" {
-		repository = "kapok.local/mysql"
+		repository, exporter = "kapok.local/mysql", "kapok.local/mysqld-exporter:0.19"
+		prometheus, archive = "kapok.local/prometheus:sid", filepath.Join(o.Out, "images", "prometheus.tar")
 	}
 	o.MySQLRepository = value("MYSQL_IMAGE_REPOSITORY", repository)
+	o.ExporterImage = value("MYSQLD_EXPORTER_IMAGE", exporter)
+	o.PrometheusImage = value("PROMETHEUS_IMAGE", prometheus)
+	o.PrometheusArchive = value("PROMETHEUS_ARCHIVE", archive)
 	return o, nil
 }
 

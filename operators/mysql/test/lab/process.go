@@ -16,14 +16,15 @@ const (
 )
 
 // processScript does something for the process of a program in the pod of that name, on its node: P is its number there,
-// ROOT the container's root. It needs nothing but a shell and reaches processes that no exec in the container reaches.
+// ROOT the container's root. It needs nothing but a shell and reaches processes that no exec in the container reaches. The
+// agent's binary also runs the exporter, in a container without mysqld's folder.
 const processScript = `found=0
 for p in /proc/[0-9]*; do
   read -r name < "$p/comm" || continue
   [ "$name" = %s ] || continue
   P="${p#/proc/}" ROOT="$p/root"
   read -r host < "$ROOT/etc/hostname" || continue
-  [ "$host" = %s ] || continue
+  [ "$host" = %s ] && [ -d "$ROOT/var/lib/mysql" ] || continue
   %s && found=1
 done 2>/dev/null
 [ "$found" = 1 ] || { echo "no such process" >&2; exit 1; }`

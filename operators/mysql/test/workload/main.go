@@ -9,6 +9,7 @@
 //	mysql-workload ctl stop              ends the writing
 //	mysql-workload ctl verify            compares the table with the history and prints the verdict
 //	mysql-workload query --sql=...       runs one statement and prints its rows as JSON
+//	mysql-workload receive               keeps the notifications that are POSTed to it, for whoever GETs them
 //	mysql-workload record --pod=1 ...    records clients that write and read through the Services, chapter by chapter
 //	mysql-workload ctl chapter?name=c1   begins a chapter of a recording; end, history?chapter=c1, final?chapter=c1
 //
@@ -41,13 +42,15 @@ func main() {
 // dispatch runs the subcommand.
 func dispatch(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("say what to do: run, record, ctl or query")
+		return errors.New("say what to do: run, record, receive, ctl or query")
 	}
 	switch args[0] {
 	case "run":
 		return runCommand(ctx, args[1:], out)
 	case "record":
 		return recordCommand(ctx, args[1:], out)
+	case "receive":
+		return receiveCommand(ctx, args[1:])
 	case "ctl":
 		if len(args) != 2 {
 			return errors.New("ctl takes one argument: mark?name=NAME, close, current, report, stop or verify; " +

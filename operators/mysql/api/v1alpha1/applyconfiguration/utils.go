@@ -20,12 +20,18 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.BackupApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Endpoints"):
 		return &apiv1alpha1.EndpointsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ExporterAmounts"):
+		return &apiv1alpha1.ExporterAmountsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ExporterResources"):
+		return &apiv1alpha1.ExporterResourcesApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Handover"):
 		return &apiv1alpha1.HandoverApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("HighAvailability"):
 		return &apiv1alpha1.HighAvailabilityApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("InstanceStatus"):
 		return &apiv1alpha1.InstanceStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Monitoring"):
+		return &apiv1alpha1.MonitoringApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MySQLCluster"):
 		return &apiv1alpha1.MySQLClusterApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MySQLClusterSpec"):

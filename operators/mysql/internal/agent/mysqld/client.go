@@ -18,6 +18,16 @@ import (
 // Admin is the agent's own account; it is made anew with a random password at each start of mysqld (see InitFile).
 const Admin = "kapok_admin"
 
+// Monitor is the account of the exporter beside mysqld. It is made anew with a random password at each start of mysqld, or
+// removed if there is no exporter.
+const Monitor = "kapok_monitor"
+
+// monitorConnections bounds the sessions of the account Monitor: two scrapers at the same moment and a person.
+const monitorConnections = 3
+
+// monitored are the tables that the exporter's collectors read beside what needs no privilege on a table.
+var monitored = [...]string{"events_statements_summary_by_digest", "replication_applier_status_by_worker"}
+
 // Deadlines of the statements, by what they wait for.
 const (
 	// quick is for what only reads or sets a variable.
@@ -123,9 +133,10 @@ func QuoteName(text string) string { return "`" + strings.ReplaceAll(text, "`", 
 // InitFile writes the statements that mysqld runs at each start, before anybody can connect and although it is read-only:
 // the agent's account with a fresh password, and an account for each member, locked (I12). Nothing of it gets a GTID.
 //
-// peers are the account names. socketUser, if set, is the operating system's user whose root@localhost may log in over
-// the socket; it is only looked at when first is true, for the first start of a new data folder.
-func InitFile(w io.Writer, password string, peers []string, first bool, socketUser string) error {
+// peers are the account names. monitor is the password of the account Monitor; empty if there is to be none. socketUser, if
+// set, is the operating system's user whose root@localhost may log in over the socket; it is only looked at when first is
+// true, for the first start of a new data folder.
+func InitFile(w io.Writer, password string, peers []string, monitor string, first bool, socketUser string) error {
 	admin := Quote(Admin) + "@'localhost'"
 	lines := []string{
 		"SET SESSION sql_log_bin = 0",
@@ -147,6 +158,7 @@ func InitFile(w io.Writer, password string, peers []string, first bool, socketUs
 			// clients, and when clients have taken all connections.
 			"GRANT REPLICATION SLAVE, BACKUP_ADMIN, CONNECTION_ADMIN ON *.* TO "+names)
 	}
+	lines = append(lines, monitorAccount(monitor)...)
 	switch {
 	case first && socketUser != "":
 		lines = append(lines, "ALTER USER IF EXISTS 'root'@'localhost' IDENTIFIED WITH auth_socket AS "+Quote(socketUser)+" ACCOUNT UNLOCK")
@@ -159,6 +171,28 @@ func InitFile(w io.Writer, password string, peers []string, first bool, socketUs
 		}
 	}
 	return nil
+}
+
+// monitorAccount returns the statements that make the exporter's account, or remove it. It is made from nothing each time, so
+// that it never has a right more than these, whatever a clone or a hand has given it. With names left unresolved, localhost
+// means the socket: the account cannot be used from another pod, not even over TCP from this one.
+//
+// PROCESS is for the InnoDB metrics, REPLICATION CLIENT for the replica's status and the size of the binary log; there is no
+// narrower privilege for either. The account reads no table of any user.
+func monitorAccount(password string) []string {
+	account := Quote(Monitor) + "@'localhost'"
+	out := []string{"DROP USER IF EXISTS " + account}
+	if password == "" {
+		return out
+	}
+	out = append(out,
+		"CREATE USER "+account+" IDENTIFIED WITH caching_sha2_password BY "+Quote(password)+
+			fmt.Sprintf(" WITH MAX_USER_CONNECTIONS %d PASSWORD EXPIRE NEVER", monitorConnections),
+		"GRANT PROCESS, REPLICATION CLIENT ON *.* TO "+account)
+	for _, table := range monitored {
+		out = append(out, "GRANT SELECT ON performance_schema."+table+" TO "+account)
+	}
+	return out
 }
 
 // accounts joins account names for a statement.

@@ -2,6 +2,7 @@ package mysqld
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,7 +61,7 @@ func TestGrantsKeepApplicationsOutOfTheSystem(t *testing.T) {
 
 func TestInitFileLocksMembersAndStaysOutOfTheBinaryLog(t *testing.T) {
 	var b bytes.Buffer
-	if err := InitFile(&b, "secret", []string{"kapok_peer_0", "kapok_peer_1"}, true, ""); err != nil {
+	if err := InitFile(&b, "secret", []string{"kapok_peer_0", "kapok_peer_1"}, "", true, ""); err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
@@ -74,11 +75,38 @@ func TestInitFileLocksMembersAndStaysOutOfTheBinaryLog(t *testing.T) {
 		}
 	}
 	b.Reset()
-	if err := InitFile(&b, "secret", nil, false, "mysql"); err != nil {
+	if err := InitFile(&b, "secret", nil, "", false, "mysql"); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(b.String(), "root") {
 		t.Error("a later start touches root's account")
+	}
+}
+
+func TestTheMonitorIsMadeFromNothingOrRemoved(t *testing.T) {
+	for password, want := range map[string][]string{
+		"": {"DROP USER IF EXISTS 'kapok_monitor'@'localhost';"},
+		"secret": {
+			"DROP USER IF EXISTS 'kapok_monitor'@'localhost';",
+			"CREATE USER 'kapok_monitor'@'localhost' IDENTIFIED WITH caching_sha2_password BY 'secret' WITH MAX_USER_CONNECTIONS 3 PASSWORD EXPIRE NEVER;",
+			"GRANT PROCESS, REPLICATION CLIENT ON *.* TO 'kapok_monitor'@'localhost';",
+			"GRANT SELECT ON performance_schema.events_statements_summary_by_digest TO 'kapok_monitor'@'localhost';",
+			"GRANT SELECT ON performance_schema.replication_applier_status_by_worker TO 'kapok_monitor'@'localhost';",
+		},
+	} {
+		var b strings.Builder
+		if err := InitFile(&b, "admin", nil, password, false, ""); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for line := range strings.SplitSeq(strings.TrimSpace(b.String()), "\n") {
+			if strings.Contains(line, Monitor) {
+				got = append(got, line)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("with password %q: %q", password, got)
+		}
 	}
 }
 

@@ -51,6 +51,26 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: readWrite
       type:
         scalar: string
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.ExporterAmounts
+  map:
+    fields:
+    - name: cpu
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+    - name: memory
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.ExporterMode
+  scalar: string
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.ExporterResources
+  map:
+    fields:
+    - name: limits
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.ExporterAmounts
+    - name: requests
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.ExporterAmounts
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.FailoverMode
   scalar: string
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Handover
@@ -105,6 +125,23 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: boolean
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.LabelValue
   scalar: string
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Monitoring
+  map:
+    fields:
+    - name: exporter
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.ExporterMode
+      default: Sidecar
+    - name: image
+      type:
+        scalar: string
+    - name: resources
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.ExporterResources
+    - name: scrapeInterval
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+      default: 15s
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.MySQLCluster
   map:
     fields:
@@ -152,6 +189,10 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 3
+    - name: monitoring
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Monitoring
+      default: {}
     - name: placement
       type:
         namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Placement

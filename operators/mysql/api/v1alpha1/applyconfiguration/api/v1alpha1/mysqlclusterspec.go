@@ -59,6 +59,10 @@ type MySQLClusterSpecApplyConfiguration struct {
 	BufferPoolSize *resource.Quantity `json:"bufferPoolSize,omitempty"`
 	// placement says on which nodes the instances run.
 	Placement *PlacementApplyConfiguration `json:"placement,omitempty"`
+	// monitoring says what Prometheus and Grafana get from this cluster. By default each instance has an exporter beside
+	// mysqld, and if the cluster knows the kinds of prometheus-operator, a PodMonitor, a PrometheusRule and a dashboard
+	// are kept with this object.
+	Monitoring *MonitoringApplyConfiguration `json:"monitoring,omitempty"`
 	// deletionPolicy says what becomes of the volumes when this object is deleted: Retain (default) keeps them, and a new
 	// cluster of the same name finds its data again; Delete removes them, and the data is gone. Volumes of instances that
 	// were scaled in follow the same policy when the cluster is deleted, and are kept until then.
@@ -169,6 +173,14 @@ func (b *MySQLClusterSpecApplyConfiguration) WithBufferPoolSize(value resource.Q
 // If called multiple times, the Placement field is set to the value of the last call.
 func (b *MySQLClusterSpecApplyConfiguration) WithPlacement(value *PlacementApplyConfiguration) *MySQLClusterSpecApplyConfiguration {
 	b.Placement = value
+	return b
+}
+
+// WithMonitoring sets the Monitoring field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Monitoring field is set to the value of the last call.
+func (b *MySQLClusterSpecApplyConfiguration) WithMonitoring(value *MonitoringApplyConfiguration) *MySQLClusterSpecApplyConfiguration {
+	b.Monitoring = value
 	return b
 }
 

@@ -1,0 +1,395 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kapok-operators/kapok/hack/localcluster/provider"
+	mysqlv1 "github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
+	"github.com/kapok-operators/kapok/operators/mysql/test/lab"
+)
+
+// alert is one alert of a cluster, about one of its instances or (with no pod) about the whole.
+type alert struct{ name, cluster, pod string }
+
+func (a alert) String() string { return strings.TrimSpace(a.name + " of " + a.cluster + " " + a.pod) }
+
+// is says whether labels are those of the alert.
+func (a alert) is(labels map[string]string) bool {
+	return labels["alertname"] == a.name && labels["mysql_cluster"] == a.cluster && labels["pod"] == a.pod
+}
+
+// await waits until the alert fires, or until it does not any more.
+func (w *watched) await(ctx context.Context, timeout time.Duration, fires bool, alerts ...alert) error {
+	started := time.Now()
+	verb := "end"
+	if fires {
+		verb = "fire"
+	}
+	pending := map[alert]bool{}
+	for _, a := range alerts {
+		pending[a] = true
+	}
+	return suite.lab.Wait(ctx, timeout, fmt.Sprintf("%v to %s", alerts, verb), func(ctx context.Context) (bool, string, error) {
+		active, err := w.prometheus.Alerts(ctx)
+		if err != nil {
+			return false, err.Error(), nil
+		}
+		for a := range pending {
+			firing := false
+			for _, one := range active {
+				firing = firing || one.State == "firing" && a.is(one.Labels)
+			}
+			if firing == fires {
+				delete(pending, a)
+				suite.timeline.Log("  ★ %s: %ss after %s", a, verb, time.Since(started).Round(time.Second))
+			}
+		}
+		return len(pending) == 0, "", nil
+	})
+}
+
+// fault does something, waits until the alerts fire, undoes it, and waits until they have ended.
+func (w *watched) fault(ctx context.Context, do, undo func() error, timeout time.Duration, alerts ...alert) error {
+	err := do()
+	if err == nil {
+		err = w.await(ctx, timeout, true, alerts...)
+	}
+	// What is undone must be undone whatever went wrong.
+	if err := errors.Join(err, undo()); err != nil {
+		return err
+	}
+	return w.await(ctx, timeout, false, alerts...)
+}
+
+// faults plays what each alert is for.
+func (w *watched) faults(ctx context.Context, t *testing.T, _ *scene) {
+	var all errgroup.Group
+	for _, track := range []func(context.Context, *testing.T) error{w.lags, w.restarts, w.sessions, w.quorum, w.volume} {
+		all.Go(func() error { return track(ctx, t) })
+	}
+	must(t, "play the faults", all.Wait())
+	time.Sleep(scrapeInterval)
+	if active := got(w.prometheus.Alerts(ctx))(t, "read the alerts"); len(active) > 0 {
+		t.Errorf("active when all faults are over: %v", active)
+	}
+}
+
+// replicas returns the voters beside the primary.
+func replicas(cluster *mysqlv1.MySQLCluster) []string {
+	var out []string
+	for _, v := range cluster.Status.Record.Voters {
+		if v != lab.Primary(cluster) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// cast names the instances of a healthy cluster of three.
+func cast(ctx context.Context, s *scene) (primary, first, second string, err error) {
+	cluster, err := s.Get(ctx)
+	if err != nil {
+		return "", "", "", err
+	}
+	others := replicas(cluster)
+	if len(others) != 2 {
+		return "", "", "", fmt.Errorf("%s has the replicas %v, not two", s.Key.Name, others)
+	}
+	return lab.Primary(cluster), others[0], others[1], nil
+}
+
+// reportLasts is how long somebody reads a table on a replica: long enough for a lag of more than 60 s on three samples.
+const reportLasts = 60*time.Second + 5*scrapeInterval
+
+// lags: a long report on a replica holds up a change of the table that it reads, and the replica with it.
+func (w *watched) lags(ctx context.Context, _ *testing.T) error {
+	primary, replica, _, err := cast(ctx, w.orders)
+	if err != nil {
+		return err
+	}
+	if _, err := w.orders.AsRoot(ctx, primary, "CREATE TABLE app.report (id INT PRIMARY KEY); INSERT INTO app.report VALUES (1)"); err != nil {
+		return err
+	}
+	time.Sleep(time.Second) // for the table to be there
+	var report errgroup.Group
+	report.Go(func() error {
+		_, err := w.orders.AsRoot(ctx, replica, fmt.Sprintf("SELECT SLEEP(%d) FROM app.report", int(reportLasts.Seconds())))
+		return err
+	})
+	time.Sleep(time.Second) // for the report to have begun
+	_, err = w.orders.AsRoot(ctx, primary, "ALTER TABLE app.report ADD COLUMN note INT")
+	lag := alert{"MySQLReplicationLagHigh", w.orders.Key.Name, replica}
+	if err == nil {
+		err = w.await(ctx, reportLasts+30*time.Second, true, lag)
+	}
+	if err := errors.Join(err, report.Wait()); err != nil {
+		return err
+	}
+	return w.await(ctx, time.Minute, false, lag)
+}
+
+// restarts: a replica is written to behind the operator's back and rebuilt, and then its mysqld is killed again and again.
+func (w *watched) restarts(ctx context.Context, _ *testing.T) error {
+	s := w.orders
+	_, _, replica, err := cast(ctx, s)
+	if err != nil {
+		return err
+	}
+	errant := alert{"MySQLErrantTransactions", s.Key.Name, replica}
+	if _, err := s.AsRoot(ctx, replica, errantStatements); err != nil {
+		return err
+	}
+	if err := w.await(ctx, time.Minute, true, errant); err != nil {
+		return err
+	}
+	if _, err := s.WaitCondition(ctx, time.Minute, mysqlv1.ConditionConsistent, metav1.ConditionTrue, ""); err != nil {
+		return err
+	}
+	node, err := s.NodeOf(ctx, replica)
+	if err != nil {
+		return err
+	}
+	for range 5 {
+		err := s.Wait(ctx, 30*time.Second, "a mysqld of "+replica+" to kill", func(ctx context.Context) (bool, string, error) {
+			// It may just be starting, or ending.
+			if err := s.SignalOnNode(ctx, node, replica, lab.ProgramServer, "KILL"); err != nil {
+				return false, err.Error(), nil
+			}
+			return true, "", nil
+		})
+		if err != nil {
+			return err
+		}
+		time.Sleep(2 * time.Second) // for it to be started again
+	}
+	often := alert{"MySQLRestartsOften", s.Key.Name, replica}
+	if err := w.await(ctx, time.Minute, true, often); err != nil {
+		return err
+	}
+	// They remember two minutes and one.
+	return w.await(ctx, 3*time.Minute, false, errant, often)
+}
+
+// sessions: clients take nearly all sessions of the primary.
+func (w *watched) sessions(ctx context.Context, _ *testing.T) error {
+	s := w.orders
+	primary, _, _, err := cast(ctx, s)
+	if err != nil {
+		return err
+	}
+	var crowd *lab.Workload
+	return w.fault(ctx, func() error {
+		crowd, err = s.StartWorkload(ctx, lab.WorkloadOptions{Name: "crowd", Writers: sessionsLimit * 5 / 6, Interval: 2 * time.Second})
+		return err
+	}, func() error {
+		if crowd == nil {
+			return nil
+		}
+		return crowd.Remove(ctx)
+	}, time.Minute, alert{"MySQLConnectionsNearLimit", s.Key.Name, primary})
+}
+
+// quorum: a cluster of three loses both its replicas, and when it has them back, its primary and one replica.
+func (w *watched) quorum(ctx context.Context, _ *testing.T) error {
+	s := w.stock
+	primary, first, second, err := cast(ctx, s)
+	if err != nil {
+		return err
+	}
+	of := func(name, pod string) alert { return alert{name, s.Key.Name, pod} }
+	err = w.freeze(ctx, s, []string{first, second},
+		of("MySQLCommitsWait", primary), of("MySQLNotRedundant", primary), of("MySQLInstanceMissing", ""), of("MySQLDown", first), of("MySQLDown", second))
+	if err != nil {
+		return err
+	}
+	if _, err := s.WaitHealthy(ctx, 2*time.Minute, 1); err != nil {
+		return err
+	}
+	if primary, first, second, err = cast(ctx, s); err != nil {
+		return err
+	}
+	return w.freeze(ctx, s, []string{primary, first},
+		of("MySQLNoPrimary", ""), of("MySQLFailoverBlocked", ""), of("MySQLReplicationStopped", second))
+}
+
+// freeze lets the mysqlds of instances stand still until the alerts fire.
+func (w *watched) freeze(ctx context.Context, s *scene, victims []string, alerts ...alert) error {
+	nodes := map[string]string{}
+	for _, v := range victims {
+		node, err := s.NodeOf(ctx, v)
+		if err != nil {
+			return err
+		}
+		nodes[v] = node
+	}
+	signal := func(which string) func() error {
+		return func() error {
+			var all errgroup.Group
+			for _, v := range victims {
+				all.Go(func() error { return s.SignalOnNode(context.WithoutCancel(ctx), nodes[v], v, lab.ProgramServer, which) })
+			}
+			return all.Wait()
+		}
+	}
+	return w.fault(ctx, signal("STOP"), signal("CONT"), 90*time.Second, alerts...)
+}
+
+// nearlyFull leaves a twentieth of the volume free, and emptied gives the room back.
+const (
+	nearlyFull = `{ data="$ROOT/var/lib/mysql"; set -- $(df -B1 --output=avail,size "$data" | tail -n 1); fallocate -l "$(($1 - $2 / 20))" "$data/forgotten"; }`
+	emptied    = `rm -f "$ROOT/var/lib/mysql/forgotten"`
+)
+
+// volume: the exporter of an instance hangs, its volume is nearly filled, and then does not complete writes.
+func (w *watched) volume(ctx context.Context, t *testing.T) error {
+	s := w.notes
+	disks, ok := suite.lab.Abilities().(provider.VolumeFaults)
+	if !ok {
+		return errors.New("this cluster's volumes cannot be stalled")
+	}
+	instance := s.Key.Name + "-0"
+	node, err := s.NodeOf(ctx, instance)
+	if err != nil {
+		return err
+	}
+	volumes, err := s.Volumes(ctx)
+	if err != nil {
+		return err
+	}
+	of := func(name string) alert { return alert{name, s.Key.Name, instance} }
+	onNode := func(command string) func() error {
+		return func() error { return errOf(s.OnNode(ctx, node, instance, lab.ProgramAgent, command)) }
+	}
+	err = w.fault(ctx, func() error { return s.SignalExporter(ctx, instance, "STOP") }, func() error { return s.SignalExporter(ctx, instance, "CONT") },
+		time.Minute, of("MySQLExporterDown"))
+	if err != nil {
+		return err
+	}
+	if err := w.fault(ctx, onNode(nearlyFull), onNode(emptied), time.Minute, of("MySQLVolumeFillingUp")); err != nil {
+		return err
+	}
+	release := func() error { return disks.Release(context.WithoutCancel(ctx), node, volumes[instance]) }
+	t.Cleanup(func() { _ = release() })
+	return w.fault(ctx, func() error { return disks.Stall(ctx, node, volumes[instance]) }, release, time.Minute, of("MySQLVolumeStalled"))
+}
+
+// thirdSample looks at what Prometheus has recorded: when the lag alert fired, exactly three samples in a row over the limit
+// had come in, and none before them.
+func (w *watched) thirdSample(ctx context.Context, t *testing.T, s *scene) {
+	const limit = 60
+	fired := got(w.prometheus.Query(ctx, fmt.Sprintf(`ALERTS{alertname="MySQLReplicationLagHigh",alertstate="firing",mysql_cluster=%q}[15m]`, s.Key.Name)))(t, "read the alert")
+	if len(fired) != 1 || len(fired[0].Values) == 0 {
+		t.Fatalf("it fired for %d replicas, want one", len(fired))
+	}
+	at, pod := fired[0].Values[0].At, fired[0].Metric["pod"]
+	of := func(metric string) []lab.Point {
+		t.Helper()
+		found := got(w.prometheus.Query(ctx, fmt.Sprintf(`%s{mysql_cluster=%q,pod=%q,endpoint="metrics"}[15m]`, metric, s.Key.Name, pod)))(t, "read the samples")
+		if len(found) != 1 {
+			t.Fatalf("%d series of %s", len(found), metric)
+		}
+		return found[0].Values
+	}
+	took := map[int64]time.Duration{}
+	for _, p := range of("scrape_duration_seconds") {
+		took[p.At.UnixMilli()] = time.Duration(p.Value * float64(time.Second))
+	}
+	row := 0
+	for _, p := range of("mysql_slave_status_seconds_behind_master") {
+		// A sample has the time at which its scrape began, and is there when that has ended.
+		in := p.At.Add(took[p.At.UnixMilli()])
+		if in.After(at) {
+			break
+		}
+		if p.Value > limit {
+			row++
+		} else {
+			row = 0
+		}
+		suite.timeline.Log("  %s before it fired: %v s behind, sample %d over the limit", at.Sub(in).Round(time.Millisecond), p.Value, row)
+	}
+	if row != 3 {
+		t.Errorf("it fired when %d samples in a row were over the limit, want 3", row)
+	}
+}
+
+// told reads what Alertmanager has sent: of each alert that it began and that it ended, and to the robot what a robot takes.
+func (w *watched) told(ctx context.Context, t *testing.T, _ *scene) {
+	// Nobody is told of it: while there is no primary, that is what people are told (the example's inhibit_rules).
+	const inhibited = "MySQLReplicationStopped"
+	want := map[string]bool{}
+	for _, r := range got(w.prometheus.Query(ctx, `count by (alertname) (last_over_time(ALERTS{alertstate="firing"}[15m]))`))(t, "list what fired") {
+		want[r.Metric["alertname"]] = true
+	}
+	if len(want) != 14 {
+		t.Errorf("%d alerts fired, want all 14: %v", len(want), want)
+	}
+	delete(want, inhibited)
+	must(t, "be told", suite.lab.Wait(ctx, time.Minute, "the notifications", func(ctx context.Context) (bool, string, error) {
+		sent, err := w.prometheus.Notifications(ctx)
+		if err != nil {
+			return false, err.Error(), nil
+		}
+		var missing []string
+		for name := range want {
+			for _, status := range []string{"firing", "resolved"} {
+				if !told(t, sent, name, status) {
+					missing = append(missing, name+" "+status)
+				}
+			}
+		}
+		return len(missing) == 0, fmt.Sprintf("nobody was told of %v", missing), nil
+	}))
+	messages := 0
+	for _, n := range got(w.prometheus.Notifications(ctx))(t, "read the notifications") {
+		if !strings.HasPrefix(n.Path, "/cgi-bin/webhook/send") {
+			continue
+		}
+		var message struct {
+			Msgtype  string
+			Markdown struct{ Content string }
+		}
+		if err := json.Unmarshal([]byte(n.Body), &message); err != nil || message.Msgtype != "markdown" || message.Markdown.Content == "" || len(message.Markdown.Content) > 4096 {
+			t.Errorf("a robot does not take %s (%v)", n.Body, err)
+		}
+		messages++
+	}
+	if messages == 0 {
+		t.Error("the robot was sent nothing")
+	}
+	suite.timeline.Log("  the robot was sent %d messages", messages)
+}
+
+// told says whether a notification says so of an alert.
+func told(t *testing.T, sent []lab.Notification, name, status string) bool {
+	t.Helper()
+	for _, n := range sent {
+		if n.Path != "/plain" {
+			continue
+		}
+		var body struct {
+			Alerts []struct {
+				Status string
+				Labels map[string]string
+			}
+		}
+		must(t, "read a notification", json.Unmarshal([]byte(n.Body), &body))
+		for _, a := range body.Alerts {
+			if a.Status == status && a.Labels["alertname"] == name {
+				return true
+			}
+		}
+	}
+	return false
+}
