@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -24,7 +25,18 @@ func TestTheDeploymentSaysWhoItIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	container := deployment.Spec.Template.Spec.Containers[0]
-	c, err := parse(container.Args)
+	// What the manifest itself gives is put in, as the kubelet does it; what only the kubelet knows stays a reference.
+	var given []string
+	for _, e := range container.Env {
+		if e.ValueFrom == nil {
+			given = append(given, "$("+e.Name+")", e.Value)
+		}
+	}
+	args := slices.Clone(container.Args)
+	for i := range args {
+		args[i] = strings.NewReplacer(given...).Replace(args[i])
+	}
+	c, err := parse(args)
 	if err != nil {
 		t.Fatal(err)
 	}
