@@ -38,7 +38,7 @@ type bench struct {
 	next   int
 }
 
-// measure runs all parts in order and saves the report after each.
+// measure runs the whole benchmark.
 func measure(ctx context.Context, o options, save func(*report) error) (err error) {
 	s, err := startServer()
 	if err != nil {
@@ -60,6 +60,15 @@ func measure(ctx context.Context, o options, save func(*report) error) (err erro
 		return err
 	}
 	defer func() { b.one.stop() }()
+	if err := b.parts(ctx); err != nil {
+		return err
+	}
+	b.report.Complete = true
+	return save(b.report)
+}
+
+// parts runs all parts in order and saves the report after each.
+func (b *bench) parts(ctx context.Context) error {
 	for _, part := range []struct {
 		name string
 		do   func(context.Context) error
@@ -70,12 +79,11 @@ func measure(ctx context.Context, o options, save func(*report) error) (err erro
 		if err := part.do(ctx); err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)
 		}
-		if err := save(b.report); err != nil {
+		if err := b.save(b.report); err != nil {
 			return err
 		}
 	}
-	b.report.Complete = true
-	return save(b.report)
+	return nil
 }
 
 func (b *bench) say(format string, args ...any) {
