@@ -50,6 +50,7 @@ func (a *Agent) isDrained() bool {
 func (b *inbox) put(d instance.Directive) (news bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.heardAt = time.Now()
 	why := b.state.Refusal(d)
 	if why == "" && b.pending != nil {
 		// What waits to be accepted counts as accepted for what comes after it.
@@ -65,6 +66,22 @@ func (b *inbox) put(d instance.Directive) (news bool, err error) {
 	}
 	b.pending = &d
 	return true, nil
+}
+
+// heard takes note of a moment at which the operator was there.
+func (b *inbox) heard(at time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if at.After(b.heardAt) {
+		b.heardAt = at
+	}
+}
+
+// lastHeard returns the newest of those moments.
+func (b *inbox) lastHeard() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.heardAt
 }
 
 // waiting says whether a directive waits to be accepted.

@@ -406,6 +406,39 @@ func TestDecide(t *testing.T) {
 			d.Replica.OpenAfter = o.Executed + "," + uuidB + ":1-1000000"
 			return scenario{o: o, self: self, d: d, steps: []string{"set offline_mode=OFF"}, converged: true}
 		},
+		"replica: a former primary that hears nobody closes to readers": func() scenario {
+			o, self := following()
+			self.State.Served, self.RoleFor, self.Unheard = 3, 20*time.Second, closeAfter
+			return scenario{o: o, self: self, d: replicaDuty(true),
+				steps: []string{"close to readers: neither the operator nor the source is heard"}, converged: true}
+		},
+		"replica: a former primary that hears somebody stays open": func() scenario {
+			o, self := following()
+			self.State.Served, self.RoleFor, self.Unheard = 3, 20*time.Second, closeAfter-1
+			return scenario{o: o, self: self, d: replicaDuty(true), converged: true}
+		},
+		"replica: once every node knows who is primary, it stays open whoever is heard": func() scenario {
+			o, self := following()
+			self.State.Served, self.RoleFor, self.Unheard = 3, routesSettle, time.Hour
+			return scenario{o: o, self: self, d: replicaDuty(true), converged: true}
+		},
+		"replica: one that was never primary stays open whoever is heard": func() scenario {
+			o, self := following()
+			self.RoleFor, self.Unheard = 20*time.Second, time.Hour
+			return scenario{o: o, self: self, d: replicaDuty(true), converged: true}
+		},
+		"replica: one that withdrew stays closed under the directive that stood": func() scenario {
+			o, self := following()
+			o.Offline, self.Withdrawn = true, true
+			return scenario{o: o, self: self, d: replicaDuty(true), converged: true}
+		},
+		"replica: one that withdrew opens by the operator's word": func() scenario {
+			o, self := following()
+			o.Offline, self.Withdrawn = true, true
+			d := replicaDuty(true)
+			d.Replica.OpenAfter = o.Executed
+			return scenario{o: o, self: self, d: d, steps: []string{"set offline_mode=OFF"}, converged: true}
+		},
 		"I6 clone: what only this instance has is archived": func() scenario {
 			o := closed()
 			o.Executed = uuidB + ":1-10," + uuidA + ":1-3"
