@@ -149,7 +149,9 @@ func (s Kill) String() string { return "kill mysqld: " + s.Why }
 func (s SetVariable) String() string { return "set " + s.Name + "=" + s.Value }
 
 // String says what the step does.
-func (Withdraw) String() string { return "close to readers: neither the operator nor the source is heard" }
+func (Withdraw) String() string {
+	return "close to readers: neither the operator nor the source is heard"
+}
 
 // String says what the step does.
 func (StopReceiver) String() string { return "stop the receiver" }
