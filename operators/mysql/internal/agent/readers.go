@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"crypto/rand"
 	"time"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/mysqld"
@@ -9,19 +10,25 @@ import (
 
 // opening is what a replica that keeps readers out waits for before it lets them in.
 type opening struct {
-	epoch uint64
-	after string
-	// withdrawn: it closed because it heard nobody.
-	withdrawn bool
+	// closing names this time of being closed; empty while it is open.
+	closing string
+	epoch   uint64
+	after   string
 }
 
-// take keeps the first point that is told in an epoch. Another epoch has another primary, which need not have all that the
-// one before had executed.
+// take keeps the first point that is told in an epoch for this closing. What was told for an earlier one is older than what
+// readers have seen elsewhere since. Another epoch has another primary, which need not have all that the one before had
+// executed.
 func (w *opening) take(o mysqld.Observation, d *instance.Directive) {
-	switch {
-	case !o.Offline:
+	if !o.Offline {
 		*w = opening{}
-	case d.Replica == nil || d.Replica.OpenAfter == "":
+		return
+	}
+	if w.closing == "" {
+		w.closing = rand.Text()
+	}
+	switch {
+	case d == nil || d.Replica == nil || d.Replica.OpenAfter == "" || d.Replica.Closing != w.closing:
 		w.epoch, w.after = 0, ""
 	case w.after == "" || w.epoch != d.Epoch:
 		w.epoch, w.after = d.Epoch, d.Replica.OpenAfter

@@ -10,47 +10,32 @@ import (
 
 // TestOpeningWaitsForTheFirstPointOfAnEpoch: a point that moves with every write would never be reached.
 func TestOpeningWaitsForTheFirstPointOfAnEpoch(t *testing.T) {
-	told := func(epoch uint64, after string) instance.Directive {
-		return instance.Directive{Epoch: epoch, Replica: &instance.ReplicaDuty{OpenAfter: after}}
-	}
 	closed := mysqld.Observation{Offline: true}
 	var w opening
+	told := func(epoch uint64, after string) *instance.Directive {
+		return &instance.Directive{Epoch: epoch, Replica: &instance.ReplicaDuty{OpenAfter: after, Closing: w.closing}}
+	}
 	for _, c := range []struct {
 		what string
 		o    mysqld.Observation
-		d    instance.Directive
+		d    func() *instance.Directive
 		want string
 	}{
-		{"the first point is kept", closed, told(3, "a:1-5"), "a:1-5"},
-		{"a later point of the same epoch changes nothing", closed, told(3, "a:1-9"), "a:1-5"},
-		{"another epoch has another primary", closed, told(4, "b:1-2"), "b:1-2"},
-		{"once open, nothing is waited for", mysqld.Observation{}, told(4, "b:1-2"), ""},
-		{"closed again, the next point counts", closed, told(4, "b:1-7"), "b:1-7"},
-		{"told to let readers in at once", closed, told(4, ""), ""},
-		{"no replica waits for nothing", closed, instance.Directive{Epoch: 4, Role: instance.RoleStandby}, ""},
+		{"nothing was told yet", closed, func() *instance.Directive { return nil }, ""},
+		{"the first point is kept", closed, func() *instance.Directive { return told(3, "a:1-5") }, "a:1-5"},
+		{"a later point of the same epoch changes nothing", closed, func() *instance.Directive { return told(3, "a:1-9") }, "a:1-5"},
+		{"another epoch has another primary", closed, func() *instance.Directive { return told(4, "b:1-2") }, "b:1-2"},
+		{"once open, nothing is waited for", mysqld.Observation{}, func() *instance.Directive { return told(4, "b:1-2") }, ""},
+		{"closed again, what was told before does not count", closed, func() *instance.Directive { return told(4, "b:1-2") }, ""},
+		{"the next point counts", closed, func() *instance.Directive { return told(4, "b:1-7") }, "b:1-7"},
+		{"told by an operator that takes it for open", closed, func() *instance.Directive { return told(4, "") }, ""},
+		{"no replica waits for nothing", closed, func() *instance.Directive {
+			return &instance.Directive{Epoch: 4, Role: instance.RoleStandby}
+		}, ""},
 	} {
-		if w.take(c.o, &c.d); w.after != c.want {
-			t.Errorf("%s: it waits for %q, want %q", c.what, w.after, c.want)
+		if w.take(c.o, c.d()); w.after != c.want || (w.closing == "") == c.o.Offline {
+			t.Errorf("%s: it waits for %q, want %q; closing %q", c.what, w.after, c.want, w.closing)
 		}
-	}
-}
-
-// TestAWithdrawnReplicaWaitsForTheOperatorsWord: the directive that stands was made for an instance that is open.
-func TestAWithdrawnReplicaWaitsForTheOperatorsWord(t *testing.T) {
-	closed := mysqld.Observation{Offline: true}
-	replica := func(after string) *instance.Directive {
-		return &instance.Directive{Epoch: 4, Replica: &instance.ReplicaDuty{OpenAfter: after}}
-	}
-	w := opening{withdrawn: true}
-	for what, d := range map[string]*instance.Directive{
-		"the standing directive": replica(""), "a fence": {Epoch: 5, Role: instance.RoleStandby}, "a point to wait for": replica("a:1-9"),
-	} {
-		if w.take(closed, d); !w.withdrawn {
-			t.Errorf("%s made it forget that it has withdrawn", what)
-		}
-	}
-	if w.take(mysqld.Observation{}, replica("a:1-9")); w.withdrawn {
-		t.Error("an instance that is open counts as withdrawn")
 	}
 }
 

@@ -63,7 +63,6 @@ func (a *Agent) turn(r *run) func(context.Context) func() {
 			return func() { a.finishTurn(r, err, changed) }
 		}
 		a.arm()
-		m.opening.take(before, m.directive)
 		plan := duty.Decide(before, a.self(), *m.directive)
 		err = a.takeAll(ctx, r, plan.Steps)
 		if len(plan.Steps) > 0 && err == nil {
@@ -131,6 +130,7 @@ func (a *Agent) arrived(plan duty.Plan) {
 func (m *memory) take(o mysqld.Observation) {
 	m.observation, m.answeredAt = &o, time.Now()
 	m.source.take(o, m.answeredAt)
+	m.opening.take(o, m.directive)
 }
 
 // observe asks mysqld for its picture.
@@ -151,7 +151,7 @@ func (a *Agent) self() duty.Self {
 		Tainted: r != nil && r.tainted.Load(), Drained: m.drained,
 		PrimaryEpoch: m.primaryEpoch, Credentialed: credentialed,
 		Receiver: m.receiver, RoleFor: time.Since(m.since), OpenAfter: m.opening.after,
-		Unheard: a.unheard(time.Now()), Withdrawn: m.opening.withdrawn,
+		Unheard:      a.unheard(time.Now()),
 		RetryThreads: time.Since(m.receiverTry) > retryThreads,
 		CloneBusy:    m.clone.busy, CloneDone: m.state.Cloned,
 		RetryClone: time.Now().After(m.clone.retryAt),
@@ -242,7 +242,6 @@ func (a *Agent) take(ctx context.Context, r *run, step duty.Step) error {
 	case duty.SetVariable:
 		return c.SetGlobal(ctx, s.Name, s.Value)
 	case duty.Withdraw:
-		m.opening.withdrawn = true
 		return c.SetGlobal(ctx, "offline_mode", "ON")
 	case duty.StopReceiver:
 		return c.StopReceiver(ctx)

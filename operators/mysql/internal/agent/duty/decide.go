@@ -419,7 +419,7 @@ func (x scene) keepFollowing(duty instance.ReplicaDuty) Plan {
 	switch {
 	case x.cutOff():
 		steps = append(steps, Withdraw{})
-	case x.o.Offline && ch.Connected && x.mayOpen(duty):
+	case x.o.Offline && ch.Connected && x.mayOpen():
 		// Open for readers once it is known to follow, and where its primary was a moment ago.
 		steps = append(steps, SetVariable{"offline_mode", "OFF"})
 	}
@@ -439,17 +439,13 @@ func (x scene) cutOff() bool {
 }
 
 // mayOpen says whether what readers would see is not long past. The first point told counts: where there are writers, the
-// later ones move on as fast as an instance that is a second behind gets nearer, and it would never open.
-func (x scene) mayOpen(duty instance.ReplicaDuty) bool {
-	after := duty.OpenAfter
-	if after != "" && x.self.OpenAfter != "" {
-		after = x.self.OpenAfter
+// later ones move on as fast as an instance that is a second behind gets nearer, and it would never open. Until one is told,
+// the directive is about an instance that the operator took for open: its next report says that it is not.
+func (x scene) mayOpen() bool {
+	if x.self.OpenAfter == "" {
+		return false
 	}
-	if after == "" {
-		// The directive was made for an instance that is open. One that withdrew waits until the operator has seen that.
-		return !x.self.Withdrawn
-	}
-	wanted, err := gtid.Parse(after)
+	wanted, err := gtid.Parse(x.self.OpenAfter)
 	return err != nil || x.executed.Contains(wanted)
 }
 

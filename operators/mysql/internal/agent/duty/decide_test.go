@@ -380,26 +380,19 @@ func TestDecide(t *testing.T) {
 			o, self := serving()
 			return scenario{o: o, self: self, d: replicaDuty(true), steps: []string{"kill mysqld: told to follow another server while its own commits may wait"}}
 		},
-		"replica: opens for readers once it is connected": func() scenario {
-			o, self := following()
-			o.Offline = true
-			return scenario{o: o, self: self, d: replicaDuty(true), steps: []string{"set offline_mode=OFF"}, converged: true}
-		},
-		"replica: stays closed to readers while it is far behind": func() scenario {
-			o, self := following()
-			o.Offline = true
-			d := replicaDuty(true)
-			d.Replica.OpenAfter = o.Executed + "," + uuidB + ":1-1000000"
-			return scenario{o: o, self: self, d: d, converged: true}
-		},
-		"replica: opens for readers once it is where its primary was": func() scenario {
+		"replica: stays closed to readers until it is told a point": func() scenario {
 			o, self := following()
 			o.Offline = true
 			d := replicaDuty(true)
 			d.Replica.OpenAfter = o.Executed
-			return scenario{o: o, self: self, d: d, steps: []string{"set offline_mode=OFF"}, converged: true}
+			return scenario{o: o, self: self, d: d, converged: true}
 		},
-		"replica: opens for readers where its primary was when it came back, though that has moved on": func() scenario {
+		"replica: stays closed to readers while it is far behind": func() scenario {
+			o, self := following()
+			o.Offline, self.OpenAfter = true, o.Executed+","+uuidB+":1-1000000"
+			return scenario{o: o, self: self, d: replicaDuty(true), converged: true}
+		},
+		"replica: opens for readers where its primary was when it was told, though that has moved on": func() scenario {
 			o, self := following()
 			o.Offline, self.OpenAfter = true, o.Executed
 			d := replicaDuty(true)
@@ -426,18 +419,6 @@ func TestDecide(t *testing.T) {
 			o, self := following()
 			self.RoleFor, self.Unheard = 20*time.Second, time.Hour
 			return scenario{o: o, self: self, d: replicaDuty(true), converged: true}
-		},
-		"replica: one that withdrew stays closed under the directive that stood": func() scenario {
-			o, self := following()
-			o.Offline, self.Withdrawn = true, true
-			return scenario{o: o, self: self, d: replicaDuty(true), converged: true}
-		},
-		"replica: one that withdrew opens by the operator's word": func() scenario {
-			o, self := following()
-			o.Offline, self.Withdrawn = true, true
-			d := replicaDuty(true)
-			d.Replica.OpenAfter = o.Executed
-			return scenario{o: o, self: self, d: d, steps: []string{"set offline_mode=OFF"}, converged: true}
 		},
 		"I6 clone: what only this instance has is archived": func() scenario {
 			o := closed()

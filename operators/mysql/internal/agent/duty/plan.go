@@ -27,13 +27,11 @@ type Self struct {
 	Receiver ReceiverMode
 	// RoleFor is how long the present role has been wanted.
 	RoleFor time.Duration
-	// OpenAfter is the first ReplicaDuty.OpenAfter that was told in the present epoch since readers are kept out; empty if
-	// none was.
+	// OpenAfter is the first ReplicaDuty.OpenAfter that was told in the present epoch for this time of keeping readers out;
+	// empty if none was.
 	OpenAfter string
 	// Unheard is how long neither the operator nor the source has been heard.
 	Unheard time.Duration
-	// Withdrawn: it closed to readers because it heard nobody, and has not been open since.
-	Withdrawn bool
 	// RetryThreads says that threads which stopped with an error may be started again by now.
 	RetryThreads bool
 	// CloneBusy: an archive or a clone is being made. CloneDone: the data were replaced under the present directive.
