@@ -142,6 +142,7 @@ type memory struct {
 	receiver     duty.ReceiverMode
 	receiverTry  time.Time
 	opening      opening
+	source       hearing
 	role         instance.Role
 	roleEpoch    uint64
 	config       configMemory
@@ -196,6 +197,8 @@ type inbox struct {
 	pending    *instance.Directive
 	refused    string
 	refusedWhy string
+	// heardAt is when the operator was surely there: it delivered a directive, or a heartbeat that it answered was made.
+	heardAt time.Time
 	// isolated: the guard has killed mysqld, and nothing was accepted since.
 	isolated bool
 	// pendingSpan is what the pending directive was sent by, span the same of the accepted one until it is fulfilled: log
@@ -447,7 +450,7 @@ func (a *Agent) forgetRun(end runEnd, tainted bool) {
 	m.observation, m.plan = nil, duty.Plan{}
 	m.drained, m.primaryEpoch, m.passwords = false, 0, nil
 	m.receiver, m.role, m.roleEpoch = duty.ReceiverUnknown, "", 0
-	m.opening = opening{}
+	m.opening, m.source = opening{}, hearing{}
 	m.credentials, m.sealedOf = map[string]instance.Sealed{}, map[string]string{}
 	m.config.run = ""
 	m.clone.busy, m.clone.copying = false, false

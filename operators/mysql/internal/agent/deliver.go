@@ -52,6 +52,7 @@ func (a *Agent) isDrained() bool {
 func (b *inbox) put(d instance.Directive, span trace.SpanContext) (news bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.heardAt = time.Now()
 	why := b.state.Refusal(d)
 	if why == "" && b.pending != nil {
 		// What waits to be accepted counts as accepted for what comes after it.
@@ -85,6 +86,22 @@ func (b *inbox) fulfilled() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.span = trace.SpanContext{}
+}
+
+// heard takes note of a moment at which the operator was there.
+func (b *inbox) heard(at time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if at.After(b.heardAt) {
+		b.heardAt = at
+	}
+}
+
+// lastHeard returns the newest of those moments.
+func (b *inbox) lastHeard() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.heardAt
 }
 
 // waiting says whether a directive waits to be accepted.

@@ -37,6 +37,9 @@ func (a *Agent) fence() {
 
 // Heard takes note of an operator's echo: grant is what it carried, sent is when the answered heartbeat was made.
 func (a *Agent) Heard(grant json.RawMessage, sent time.Time) {
+	if !sent.IsZero() {
+		a.inbox.heard(sent)
+	}
 	var g instance.Grant
 	if len(grant) == 0 || json.Unmarshal(grant, &g) != nil || g.Primary != a.opts.Instance {
 		return

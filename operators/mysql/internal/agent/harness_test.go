@@ -412,10 +412,14 @@ func (c *cluster) source(p, m *member) instance.Source {
 
 // replica is the directive to follow p.
 func (c *cluster) replica(p, m *member, acknowledge bool) instance.Directive {
-	return instance.Directive{
+	d := instance.Directive{
 		Role:    instance.RoleReplica,
 		Replica: &instance.ReplicaDuty{Source: c.source(p, m), Acknowledge: acknowledge},
 	}
+	if r := m.report(); r.Closed {
+		d.Replica.OpenAfter, d.Replica.Closing = p.report().Executed, r.Closing
+	}
+	return d
 }
 
 // clone is the directive to take over p's data.

@@ -165,7 +165,8 @@ func TestRejoinWithoutRebuilding(t *testing.T) {
 				if back.ServerUUID == uuid {
 					t.Error("the server kept its UUID, so that it would give the removed numbers again")
 				}
-				checkArchive(t, back.Archives, uuid, "heavy")
+				// Either writer may have been the one that waited.
+				checkArchive(t, back.Archives, uuid, "heavy", "schema_")
 			} else if rounds%2 == 0 {
 				t.Errorf("round %d: commits were waiting, and nothing was removed; archives before %d, now %v", rounds, archives, back.Archives)
 			}

@@ -168,7 +168,7 @@ func (a *Agent) fromObservation(r *instance.Report, o mysqld.Observation, run *r
 		r.UserErrors = m.users.errors
 	}
 	if !run.tainted.Load() {
-		r.Closed = o.Offline
+		r.Closed, r.Closing = o.Offline, m.opening.closing
 		if ch := o.Channel; ch != nil {
 			a.fromChannel(r, o, ch, now)
 		}

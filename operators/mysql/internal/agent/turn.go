@@ -63,7 +63,6 @@ func (a *Agent) turn(r *run) func(context.Context) func() {
 			return func() { a.finishTurn(r, err, changed) }
 		}
 		a.arm()
-		m.opening.take(before, *m.directive)
 		plan := duty.Decide(before, a.self(), *m.directive)
 		err = a.takeAll(ctx, r, plan.Steps)
 		if len(plan.Steps) > 0 && err == nil {
@@ -131,23 +130,8 @@ func (a *Agent) arrived(plan duty.Plan) {
 // take keeps an observation.
 func (m *memory) take(o mysqld.Observation) {
 	m.observation, m.answeredAt = &o, time.Now()
-}
-
-// opening is what a replica that keeps readers out has to have executed before it lets them in.
-type opening struct {
-	epoch uint64
-	after string
-}
-
-// take keeps the first point that is told in an epoch. Another epoch has another primary, which need not have all that the
-// one before had executed.
-func (w *opening) take(o mysqld.Observation, d instance.Directive) {
-	switch {
-	case !o.Offline || d.Replica == nil || d.Replica.OpenAfter == "":
-		*w = opening{}
-	case w.after == "" || w.epoch != d.Epoch:
-		*w = opening{epoch: d.Epoch, after: d.Replica.OpenAfter}
-	}
+	m.source.take(o, m.answeredAt)
+	m.opening.take(o, m.directive)
 }
 
 // observe asks mysqld for its picture.
@@ -168,6 +152,7 @@ func (a *Agent) self() duty.Self {
 		Tainted: r != nil && r.tainted.Load(), Drained: m.drained,
 		PrimaryEpoch: m.primaryEpoch, Credentialed: credentialed,
 		Receiver: m.receiver, RoleFor: time.Since(m.since), OpenAfter: m.opening.after,
+		Unheard:      a.unheard(time.Now()),
 		RetryThreads: time.Since(m.receiverTry) > retryThreads,
 		CloneBusy:    m.clone.busy, CloneDone: m.state.Cloned,
 		RetryClone: time.Now().After(m.clone.retryAt),
@@ -227,7 +212,7 @@ func (a *Agent) finishTurn(r *run, err error, changed bool) {
 			a.nextTurn = time.Time{}
 		case m.plan.Waiting != "":
 			a.nextTurn = now.Add(soon)
-		case changed:
+		case changed || a.unheard(now) > calm:
 			a.nextTurn = now.Add(lively)
 		default:
 			a.nextTurn = now.Add(calm)
@@ -257,6 +242,8 @@ func (a *Agent) take(ctx context.Context, r *run, step duty.Step) error {
 		return r.kill()
 	case duty.SetVariable:
 		return c.SetGlobal(ctx, s.Name, s.Value)
+	case duty.Withdraw:
+		return c.SetGlobal(ctx, "offline_mode", "ON")
 	case duty.StopReceiver:
 		return c.StopReceiver(ctx)
 	case duty.StartReceiver:

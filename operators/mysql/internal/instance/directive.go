@@ -126,9 +126,11 @@ type ReplicaDuty struct {
 	// receiver that is started to catch up begins silent, and so without a sync per event. Empty if nothing waits.
 	CatchUp string `json:"catchUp,omitempty"`
 	// OpenAfter is what an instance that is closed to readers has to have executed before it lets them in: what its primary
-	// had when this was decided. An instance that comes back would show what is long past otherwise. Empty for one that is
-	// open.
+	// had when this was decided. An instance that comes back would show what is long past otherwise. Closing is the
+	// Report.Closing that was decided about: one that has closed again since stays closed until it is told a point anew.
+	// Both are empty for an instance that was open.
 	OpenAfter string `json:"openAfter,omitempty"`
+	Closing   string `json:"closing,omitempty"`
 }
 
 // CloneDuty is whose data to take over.

@@ -75,8 +75,9 @@ type Report struct {
 	Applier  Applier  `json:"applier"`
 	// CatchingUp: it does not hold yet what its directive waits for (ReplicaDuty.CatchUp).
 	CatchingUp bool `json:"catchingUp,omitempty"`
-	// Closed: a replica that lets no readers in.
-	Closed bool `json:"closed,omitempty"`
+	// Closed: a replica that lets no readers in. Closing names this time of being closed: a text made anew each time.
+	Closed  bool   `json:"closed,omitempty"`
+	Closing string `json:"closing,omitempty"`
 	// Acknowledging: this replica answers for what it receives (its semi-sync is on).
 	Acknowledging bool `json:"acknowledging,omitempty"`
 

@@ -61,10 +61,11 @@ func TestReadersAreLetInWhenTheInstanceHasCaughtUp(t *testing.T) {
 	if got := told(s.waits(t), 1).Replica.OpenAfter; got != "" {
 		t.Errorf("an open replica is told to wait for %q", got)
 	}
-	s.at(1).Report.Closed = true
+	s.at(1).Report.Closed, s.at(1).Report.Closing = true, "the second time"
 	s.holds(0, uuid(0)+":1-120")
-	if got, want := told(s.decide(t), 1).Replica.OpenAfter, uuid(0)+":1-120"; got != want {
-		t.Errorf("a closed replica opens after %q, want %q", got, want)
+	duty := told(s.decide(t), 1).Replica
+	if got, want := duty.OpenAfter, uuid(0)+":1-120"; got != want || duty.Closing != "the second time" {
+		t.Errorf("a closed replica opens after %q (%s), want %q", got, duty.Closing, want)
 	}
 }
 

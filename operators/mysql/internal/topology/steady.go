@@ -259,17 +259,12 @@ func (p *planner) follower(m, primary *Member) role {
 	if change != nil && change.Add == m.Name && len(o.Record.Voters) == 1 {
 		acknowledge = true
 	}
-	return role{epoch: epoch, role: instance.RoleReplica, restart: p.mayRestart(m),
-		why:     fmt.Sprintf("follow %s in epoch %d", o.Record.Primary, epoch),
-		replica: &instance.ReplicaDuty{Source: source, Acknowledge: acknowledge, CatchUp: p.awaited(m, primary), OpenAfter: openAfter(m, primary)}}
-}
-
-// openAfter is what a member that is closed to readers has to have executed before it opens.
-func openAfter(m, primary *Member) string {
-	if !m.Report.Closed {
-		return ""
+	duty := &instance.ReplicaDuty{Source: source, Acknowledge: acknowledge, CatchUp: p.awaited(m, primary)}
+	if m.Report.Closed {
+		duty.OpenAfter, duty.Closing = primary.Executed.String(), m.Report.Closing
 	}
-	return primary.Executed.String()
+	return role{epoch: epoch, role: instance.RoleReplica, restart: p.mayRestart(m),
+		why: fmt.Sprintf("follow %s in epoch %d", o.Record.Primary, epoch), replica: duty}
 }
 
 // rejoin is what a former primary whose mysqld does not run needs to know before it starts it. A primary at work in a later

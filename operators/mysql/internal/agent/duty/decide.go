@@ -16,6 +16,10 @@ import (
 // stay connected through it lose nothing.
 const closeAfter = 3 * time.Second
 
+// routesSettle is how long after a change of office some node may still send the clients of the primary's Service to the
+// former primary. A node that hears of changes hears of this one within a second; the rest is for one that is slow.
+const routesSettle = time.Minute
+
 // Decide returns what to do next.
 func Decide(o mysqld.Observation, self Self, d instance.Directive) Plan {
 	held, executed, err := Holds(o)
@@ -412,7 +416,10 @@ func (x scene) keepFollowing(duty instance.ReplicaDuty) Plan {
 		steps = append(steps, StartApplier{})
 	}
 	converged := len(steps) == 0 && ch.Receiver && ch.Applier
-	if x.o.Offline && ch.Connected && x.mayOpen(duty) {
+	switch {
+	case x.cutOff():
+		steps = append(steps, Withdraw{})
+	case x.o.Offline && ch.Connected && x.mayOpen():
 		// Open for readers once it is known to follow, and where its primary was a moment ago.
 		steps = append(steps, SetVariable{"offline_mode", "OFF"})
 	}
@@ -424,17 +431,21 @@ func (x scene) keepFollowing(duty instance.ReplicaDuty) Plan {
 	return plan
 }
 
+// cutOff says whether a former primary hears nobody and is still open. The node that it is on may then be one that does not
+// hear either, and send the primary's clients here, to what is older by the second. Other replicas stay open: when operator
+// and primary are both gone, old data are better than none for those who chose to read from a replica.
+func (x scene) cutOff() bool {
+	return !x.o.Offline && x.self.State.Served > 0 && x.self.RoleFor < routesSettle && x.self.Unheard >= closeAfter
+}
+
 // mayOpen says whether what readers would see is not long past. The first point told counts: where there are writers, the
-// later ones move on as fast as an instance that is a second behind gets nearer, and it would never open.
-func (x scene) mayOpen(duty instance.ReplicaDuty) bool {
-	after := duty.OpenAfter
-	if after != "" && x.self.OpenAfter != "" {
-		after = x.self.OpenAfter
+// later ones move on as fast as an instance that is a second behind gets nearer, and it would never open. Until one is told,
+// the directive is about an instance that the operator took for open: its next report says that it is not.
+func (x scene) mayOpen() bool {
+	if x.self.OpenAfter == "" {
+		return false
 	}
-	if after == "" {
-		return true
-	}
-	wanted, err := gtid.Parse(after)
+	wanted, err := gtid.Parse(x.self.OpenAfter)
 	return err != nil || x.executed.Contains(wanted)
 }
 

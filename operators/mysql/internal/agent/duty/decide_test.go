@@ -380,31 +380,45 @@ func TestDecide(t *testing.T) {
 			o, self := serving()
 			return scenario{o: o, self: self, d: replicaDuty(true), steps: []string{"kill mysqld: told to follow another server while its own commits may wait"}}
 		},
-		"replica: opens for readers once it is connected": func() scenario {
-			o, self := following()
-			o.Offline = true
-			return scenario{o: o, self: self, d: replicaDuty(true), steps: []string{"set offline_mode=OFF"}, converged: true}
-		},
-		"replica: stays closed to readers while it is far behind": func() scenario {
-			o, self := following()
-			o.Offline = true
-			d := replicaDuty(true)
-			d.Replica.OpenAfter = o.Executed + "," + uuidB + ":1-1000000"
-			return scenario{o: o, self: self, d: d, converged: true}
-		},
-		"replica: opens for readers once it is where its primary was": func() scenario {
+		"replica: stays closed to readers until it is told a point": func() scenario {
 			o, self := following()
 			o.Offline = true
 			d := replicaDuty(true)
 			d.Replica.OpenAfter = o.Executed
-			return scenario{o: o, self: self, d: d, steps: []string{"set offline_mode=OFF"}, converged: true}
+			return scenario{o: o, self: self, d: d, converged: true}
 		},
-		"replica: opens for readers where its primary was when it came back, though that has moved on": func() scenario {
+		"replica: stays closed to readers while it is far behind": func() scenario {
+			o, self := following()
+			o.Offline, self.OpenAfter = true, o.Executed+","+uuidB+":1-1000000"
+			return scenario{o: o, self: self, d: replicaDuty(true), converged: true}
+		},
+		"replica: opens for readers where its primary was when it was told, though that has moved on": func() scenario {
 			o, self := following()
 			o.Offline, self.OpenAfter = true, o.Executed
 			d := replicaDuty(true)
 			d.Replica.OpenAfter = o.Executed + "," + uuidB + ":1-1000000"
 			return scenario{o: o, self: self, d: d, steps: []string{"set offline_mode=OFF"}, converged: true}
+		},
+		"replica: a former primary that hears nobody closes to readers": func() scenario {
+			o, self := following()
+			self.State.Served, self.RoleFor, self.Unheard = 3, 20*time.Second, closeAfter
+			return scenario{o: o, self: self, d: replicaDuty(true),
+				steps: []string{"close to readers: neither the operator nor the source is heard"}, converged: true}
+		},
+		"replica: a former primary that hears somebody stays open": func() scenario {
+			o, self := following()
+			self.State.Served, self.RoleFor, self.Unheard = 3, 20*time.Second, closeAfter-1
+			return scenario{o: o, self: self, d: replicaDuty(true), converged: true}
+		},
+		"replica: once every node knows who is primary, it stays open whoever is heard": func() scenario {
+			o, self := following()
+			self.State.Served, self.RoleFor, self.Unheard = 3, routesSettle, time.Hour
+			return scenario{o: o, self: self, d: replicaDuty(true), converged: true}
+		},
+		"replica: one that was never primary stays open whoever is heard": func() scenario {
+			o, self := following()
+			self.RoleFor, self.Unheard = 20*time.Second, time.Hour
+			return scenario{o: o, self: self, d: replicaDuty(true), converged: true}
 		},
 		"I6 clone: what only this instance has is archived": func() scenario {
 			o := closed()

@@ -27,9 +27,11 @@ type Self struct {
 	Receiver ReceiverMode
 	// RoleFor is how long the present role has been wanted.
 	RoleFor time.Duration
-	// OpenAfter is the first ReplicaDuty.OpenAfter that was told in the present epoch since readers are kept out; empty if
-	// none was.
+	// OpenAfter is the first ReplicaDuty.OpenAfter that was told in the present epoch for this time of keeping readers out;
+	// empty if none was.
 	OpenAfter string
+	// Unheard is how long neither the operator nor the source has been heard.
+	Unheard time.Duration
 	// RetryThreads says that threads which stopped with an error may be started again by now.
 	RetryThreads bool
 	// CloneBusy: an archive or a clone is being made. CloneDone: the data were replaced under the present directive.
@@ -76,6 +78,8 @@ type (
 	Kill struct{ Why string }
 	// SetVariable sets a global variable of the agent's own.
 	SetVariable struct{ Name, Value string }
+	// Withdraw closes to readers an instance that hears nobody.
+	Withdraw struct{}
 	// StopReceiver ends the fetching half of the channel.
 	StopReceiver struct{}
 	// StartReceiver starts the fetching half.
@@ -118,6 +122,7 @@ type (
 
 func (Kill) step()          {}
 func (SetVariable) step()   {}
+func (Withdraw) step()      {}
 func (StopReceiver) step()  {}
 func (StartReceiver) step() {}
 func (SyncRelay) step()     {}
@@ -140,6 +145,11 @@ func (s Kill) String() string { return "kill mysqld: " + s.Why }
 
 // String says what the step does.
 func (s SetVariable) String() string { return "set " + s.Name + "=" + s.Value }
+
+// String says what the step does.
+func (Withdraw) String() string {
+	return "close to readers: neither the operator nor the source is heard"
+}
 
 // String says what the step does.
 func (StopReceiver) String() string { return "stop the receiver" }

@@ -56,6 +56,7 @@ func (e *encoder) directive(d *instance.Directive) {
 		e.flags(r.Acknowledge)
 		e.set(r.CatchUp)
 		e.set(r.OpenAfter)
+		e.text(r.Closing)
 	}
 	if d.Clone != nil {
 		e.clone(d.Clone)

@@ -44,7 +44,7 @@ func fields() map[reflect.Type]string {
 			"ServerID: follows from the ordinal. BufferPoolBytes, Users: not in this world",
 		reflect.TypeFor[instance.PrimaryDuty](): "Acks, Serve, Admitted, Bootstrap: encoded. LeaseMillis: constant",
 		reflect.TypeFor[instance.Peer]():        "Name, Key: encoded",
-		reflect.TypeFor[instance.ReplicaDuty](): "Source, Acknowledge, CatchUp, OpenAfter: encoded",
+		reflect.TypeFor[instance.ReplicaDuty](): "Source, Acknowledge, CatchUp, OpenAfter, Closing: encoded",
 		reflect.TypeFor[instance.CloneDuty]():   "Source, SourceExecuted, Why: encoded",
 		reflect.TypeFor[instance.RejoinDuty]():  "Source, ServerUUID, Holds: encoded",
 		reflect.TypeFor[instance.Source]():      "Name, ServerUUID, Credential: encoded. Host, Port, CA: follow",

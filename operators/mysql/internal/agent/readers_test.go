@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"testing"
+	"time"
+
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/mysqld"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
+)
+
+// TestOpeningWaitsForTheFirstPointOfAnEpoch: a point that moves with every write would never be reached.
+func TestOpeningWaitsForTheFirstPointOfAnEpoch(t *testing.T) {
+	closed := mysqld.Observation{Offline: true}
+	var w opening
+	told := func(epoch uint64, after string) *instance.Directive {
+		return &instance.Directive{Epoch: epoch, Replica: &instance.ReplicaDuty{OpenAfter: after, Closing: w.closing}}
+	}
+	for _, c := range []struct {
+		what string
+		o    mysqld.Observation
+		d    func() *instance.Directive
+		want string
+	}{
+		{"nothing was told yet", closed, func() *instance.Directive { return nil }, ""},
+		{"the first point is kept", closed, func() *instance.Directive { return told(3, "a:1-5") }, "a:1-5"},
+		{"a later point of the same epoch changes nothing", closed, func() *instance.Directive { return told(3, "a:1-9") }, "a:1-5"},
+		{"another epoch has another primary", closed, func() *instance.Directive { return told(4, "b:1-2") }, "b:1-2"},
+		{"once open, nothing is waited for", mysqld.Observation{}, func() *instance.Directive { return told(4, "b:1-2") }, ""},
+		{"closed again, what was told before does not count", closed, func() *instance.Directive { return told(4, "b:1-2") }, ""},
+		{"the next point counts", closed, func() *instance.Directive { return told(4, "b:1-7") }, "b:1-7"},
+		{"told by an operator that takes it for open", closed, func() *instance.Directive { return told(4, "") }, ""},
+		{"no replica waits for nothing", closed, func() *instance.Directive {
+			return &instance.Directive{Epoch: 4, Role: instance.RoleStandby}
+		}, ""},
+	} {
+		if w.take(c.o, c.d()); w.after != c.want || (w.closing == "") == c.o.Offline {
+			t.Errorf("%s: it waits for %q, want %q; closing %q", c.what, w.after, c.want, w.closing)
+		}
+	}
+}
+
+// TestASourceIsHeardByChangesOnly: mysqld's times are those of a clock that may be set.
+func TestASourceIsHeardByChangesOnly(t *testing.T) {
+	begun := time.Now()
+	at := func(s int) time.Time { return begun.Add(time.Duration(s) * time.Second) }
+	noted := func(when time.Time) mysqld.Observation {
+		return mysqld.Observation{Channel: &mysqld.Channel{HeardAt: when}}
+	}
+	var h hearing
+	for _, c := range []struct {
+		what string
+		o    mysqld.Observation
+		now  int
+		want time.Time
+	}{
+		{"nothing is heard without a channel", mysqld.Observation{}, 1, time.Time{}},
+		{"nor on one that has just been set up", noted(time.Time{}), 2, time.Time{}},
+		{"the first heartbeat", noted(at(-3600)), 3, at(3)},
+		{"the same one again", noted(at(-3600)), 4, at(3)},
+		{"another, by a clock that was set back", noted(at(-7200)), 5, at(5)},
+	} {
+		if h.take(c.o, at(c.now)); !h.at.Equal(c.want) {
+			t.Errorf("%s: heard at %v, want %v", c.what, h.at.Sub(begun), c.want.Sub(begun))
+		}
+	}
+}
