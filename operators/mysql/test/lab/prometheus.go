@@ -250,4 +250,3 @@ func (p *Prometheus) Notifications(ctx context.Context) ([]Notification, error) 
 	}
 	return sent, nil
 }
-
