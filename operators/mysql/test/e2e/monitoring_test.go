@@ -166,8 +166,9 @@ func (w *watched) start(ctx context.Context, t *testing.T, _ *scene) {
 		o.Rules = append(o.Rules, got(lab.Hasten(rule, faster))(t, "hasten the rules"))
 	}
 	w.prometheus = got(suite.lab.StartPrometheus(ctx, namespace, o))(t, "start Prometheus")
-	for _, s := range []*scene{w.orders, w.stock} {
-		s.workload = got(s.StartWorkload(ctx, lab.WorkloadOptions{Name: "client-" + s.Key.Name, Writers: 4, Interval: 20 * time.Millisecond}))(t, "start a client")
+	// One is busy, and the other has little to catch up with when its replicas come back.
+	for s, interval := range map[*scene]time.Duration{w.orders: 20 * time.Millisecond, w.stock: 200 * time.Millisecond} {
+		s.workload = got(s.StartWorkload(ctx, lab.WorkloadOptions{Name: "client-" + s.Key.Name, Writers: 4, Interval: interval}))(t, "start a client")
 	}
 	// An exporter and an agent of each.
 	must(t, "scrape", suite.lab.Wait(ctx, time.Minute, "the targets", func(ctx context.Context) (bool, string, error) {

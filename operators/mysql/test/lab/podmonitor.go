@@ -50,7 +50,6 @@ func ScrapeConfigs(monitor *monitoringv1.PodMonitor) ([]map[string]any, error) {
 		configs = append(configs, map[string]any{
 			"job_name":              fmt.Sprintf("podMonitor/%s/%s/%d", monitor.Namespace, monitor.Name, i),
 			"scrape_interval":       string(endpoint.Interval),
-			"scrape_timeout":        string(endpoint.Interval),
 			"metrics_path":          endpoint.Path,
 			"kubernetes_sd_configs": []map[string]any{{"role": "pod", "namespaces": map[string]any{"names": []string{monitor.Namespace}}}},
 			"relabel_configs":       relabel,
