@@ -20,6 +20,9 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/test/lab"
 )
 
+// faultTimeout is how long an alert may take to fire, or to end when its fault has ended; on a busy machine all takes longer.
+const faultTimeout = 2 * time.Minute
+
 // alert is one alert of a cluster, about one of its instances or (with no pod) about the whole.
 type alert struct{ name, cluster, pod string }
 
@@ -156,10 +159,10 @@ func (w *watched) holdUp(ctx context.Context) (func(context.Context, *testing.T)
 	}
 	return func(ctx context.Context, _ *testing.T) error {
 		lag := alert{"MySQLReplicationLagHigh", s.Key.Name, replica}
-		if err := errors.Join(w.await(ctx, reportLasts+30*time.Second, true, lag), report.Wait()); err != nil {
+		if err := errors.Join(w.await(ctx, reportLasts+faultTimeout, true, lag), report.Wait()); err != nil {
 			return err
 		}
-		return w.await(ctx, time.Minute, false, lag)
+		return w.await(ctx, faultTimeout, false, lag)
 	}, err
 }
 
@@ -173,7 +176,7 @@ func (w *watched) restarts(ctx context.Context, _ *testing.T) error {
 	errant := alert{"MySQLErrantTransactions", s.Key.Name, replica}
 	// The agent may close the replica again before all of it is written; what was written before is errant all the same.
 	_, refused := s.AsRoot(ctx, replica, errantStatements)
-	if err := w.await(ctx, time.Minute, true, errant); err != nil {
+	if err := w.await(ctx, faultTimeout, true, errant); err != nil {
 		return errors.Join(err, refused)
 	}
 	if _, err := s.WaitCondition(ctx, time.Minute, mysqlv1.ConditionConsistent, metav1.ConditionTrue, ""); err != nil {
@@ -197,11 +200,11 @@ func (w *watched) restarts(ctx context.Context, _ *testing.T) error {
 		time.Sleep(2 * time.Second) // for it to be started again
 	}
 	often := alert{"MySQLRestartsOften", s.Key.Name, replica}
-	if err := w.await(ctx, time.Minute, true, often); err != nil {
+	if err := w.await(ctx, faultTimeout, true, often); err != nil {
 		return err
 	}
 	// They remember two minutes and one.
-	return w.await(ctx, 3*time.Minute, false, errant, often)
+	return w.await(ctx, 2*faultTimeout, false, errant, often)
 }
 
 // sessions: clients take nearly all sessions of the primary.
@@ -220,7 +223,7 @@ func (w *watched) sessions(ctx context.Context, _ *testing.T) error {
 			return nil
 		}
 		return crowd.Remove(ctx)
-	}, time.Minute, alert{"MySQLConnectionsNearLimit", s.Key.Name, primary})
+	}, faultTimeout, alert{"MySQLConnectionsNearLimit", s.Key.Name, primary})
 }
 
 // quorum: a cluster of three loses a replica, then both replicas, and then its primary and a replica.
@@ -229,21 +232,14 @@ func (w *watched) quorum(ctx context.Context, _ *testing.T) error {
 	of := func(name, pod string) alert { return alert{name, s.Key.Name, pod} }
 	for _, act := range []func(primary, first, second string) error{
 		func(primary, first, _ string) error {
-			node, err := s.NodeOf(ctx, first)
-			if err != nil {
-				return err
-			}
-			// With an agent that stands still, nobody starts mysqld again.
-			return w.fault(ctx, func() error {
-				return errors.Join(s.SignalOnNode(ctx, node, first, lab.ProgramAgent, "STOP"), s.SignalOnNode(ctx, node, first, lab.ProgramServer, "KILL"))
-			}, func() error { return s.SignalOnNode(context.WithoutCancel(ctx), node, first, lab.ProgramAgent, "CONT") },
-				time.Minute, of("MySQLNotRedundant", primary), of("MySQLInstanceMissing", ""), of("MySQLDown", first))
+			return w.takeAway(ctx, s, []string{first}, of("MySQLNotRedundant", primary), of("MySQLInstanceMissing", ""), of("MySQLDown", first))
 		},
 		func(primary, first, second string) error {
-			return w.freeze(ctx, s, []string{first, second}, of("MySQLCommitsWait", primary), of("MySQLDown", first), of("MySQLDown", second))
+			// Their connections stay: were they gone, the primary would give itself up, and no commit would wait for long.
+			return w.freeze(ctx, s, []string{first, second}, lab.ProgramServer, of("MySQLCommitsWait", primary), of("MySQLDown", first), of("MySQLDown", second))
 		},
 		func(primary, first, second string) error {
-			return w.freeze(ctx, s, []string{primary, first},
+			return w.takeAway(ctx, s, []string{primary, first},
 				of("MySQLNoPrimary", ""), of("MySQLFailoverBlocked", ""), of("MySQLReplicationStopped", second))
 		},
 	} {
@@ -261,26 +257,43 @@ func (w *watched) quorum(ctx context.Context, _ *testing.T) error {
 	return nil
 }
 
-// freeze lets the mysqlds of instances stand still until the alerts fire.
-func (w *watched) freeze(ctx context.Context, s *scene, victims []string, alerts ...alert) error {
+// signaller sends a signal to a program of instances from their nodes.
+func signaller(ctx context.Context, s *scene, instances []string) (func(program, signal string) error, error) {
 	nodes := map[string]string{}
-	for _, v := range victims {
-		node, err := s.NodeOf(ctx, v)
+	for _, name := range instances {
+		node, err := s.NodeOf(ctx, name)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		nodes[v] = node
+		nodes[name] = node
 	}
-	signal := func(which string) func() error {
-		return func() error {
-			var all errgroup.Group
-			for _, v := range victims {
-				all.Go(func() error { return s.SignalOnNode(context.WithoutCancel(ctx), nodes[v], v, lab.ProgramServer, which) })
-			}
-			return all.Wait()
+	return func(program, signal string) error {
+		var all errgroup.Group
+		for _, name := range instances {
+			// What is undone must be undone whatever has become of the scenario.
+			all.Go(func() error { return s.SignalOnNode(context.WithoutCancel(ctx), nodes[name], name, program, signal) })
 		}
+		return all.Wait()
+	}, nil
+}
+
+// freeze lets a program of instances stand still until the alerts have fired.
+func (w *watched) freeze(ctx context.Context, s *scene, victims []string, program string, alerts ...alert) error {
+	send, err := signaller(ctx, s, victims)
+	if err != nil {
+		return err
 	}
-	return w.fault(ctx, signal("STOP"), signal("CONT"), 90*time.Second, alerts...)
+	return w.fault(ctx, func() error { return send(program, "STOP") }, func() error { return send(program, "CONT") }, faultTimeout, alerts...)
+}
+
+// takeAway kills the mysqlds of instances until the alerts have fired: with agents that stand still, nobody starts them again.
+func (w *watched) takeAway(ctx context.Context, s *scene, victims []string, alerts ...alert) error {
+	send, err := signaller(ctx, s, victims)
+	if err != nil {
+		return err
+	}
+	return w.fault(ctx, func() error { return errors.Join(send(lab.ProgramAgent, "STOP"), send(lab.ProgramServer, "KILL")) },
+		func() error { return send(lab.ProgramAgent, "CONT") }, faultTimeout, alerts...)
 }
 
 // nearlyFull leaves a twentieth of the volume free, and emptied gives the room back.
@@ -310,16 +323,16 @@ func (w *watched) volume(ctx context.Context, t *testing.T) error {
 		return func() error { return errOf(s.OnNode(ctx, node, instance, lab.ProgramAgent, command)) }
 	}
 	err = w.fault(ctx, func() error { return s.SignalExporter(ctx, instance, "STOP") }, func() error { return s.SignalExporter(ctx, instance, "CONT") },
-		time.Minute, of("MySQLExporterDown"))
+		faultTimeout, of("MySQLExporterDown"))
 	if err != nil {
 		return err
 	}
-	if err := w.fault(ctx, onNode(nearlyFull), onNode(emptied), time.Minute, of("MySQLVolumeFillingUp")); err != nil {
+	if err := w.fault(ctx, onNode(nearlyFull), onNode(emptied), faultTimeout, of("MySQLVolumeFillingUp")); err != nil {
 		return err
 	}
 	release := func() error { return disks.Release(context.WithoutCancel(ctx), node, volumes[instance]) }
 	t.Cleanup(func() { _ = release() })
-	return w.fault(ctx, func() error { return disks.Stall(ctx, node, volumes[instance]) }, release, time.Minute, of("MySQLVolumeStalled"))
+	return w.fault(ctx, func() error { return disks.Stall(ctx, node, volumes[instance]) }, release, faultTimeout, of("MySQLVolumeStalled"))
 }
 
 // thirdSample looks at what Prometheus has recorded: when the lag alert fired, exactly three samples in a row over the limit

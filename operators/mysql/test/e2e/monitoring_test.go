@@ -167,7 +167,7 @@ func (w *watched) start(ctx context.Context, t *testing.T, _ *scene) {
 	}
 	w.prometheus = got(suite.lab.StartPrometheus(ctx, namespace, o))(t, "start Prometheus")
 	// One is busy, and the other has little to catch up with when its replicas come back.
-	for s, interval := range map[*scene]time.Duration{w.orders: 20 * time.Millisecond, w.stock: 200 * time.Millisecond} {
+	for s, interval := range map[*scene]time.Duration{w.orders: 50 * time.Millisecond, w.stock: 200 * time.Millisecond} {
 		s.workload = got(s.StartWorkload(ctx, lab.WorkloadOptions{Name: "client-" + s.Key.Name, Writers: 4, Interval: interval}))(t, "start a client")
 	}
 	// An exporter and an agent of each.
