@@ -71,7 +71,7 @@ func (s *server) stop() error {
 // restart kills the API server, starts it again with the arguments it had, and returns when it was killed and when it was
 // ready again. The one that envtest has started keeps its folder of certificates, because it was not envtest that ended it.
 func (s *server) restart(ctx context.Context) (killed, back time.Time, err error) {
-	args := []string{}
+	var args []string
 	if s.again == nil {
 		pid, words, err := child("kube-apiserver")
 		if err != nil {

@@ -14,9 +14,9 @@ var groupVersion = schema.GroupVersion{Group: "bench.kapok.dev", Version: "v1alp
 // Widget is the managed object: it wants one ConfigMap with its value.
 type Widget struct {
 	metav1.TypeMeta   `json:",inline"`
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.ObjectMeta `json:"metadata,omitzero"`
 	Spec              WidgetSpec   `json:"spec"`
-	Status            WidgetStatus `json:"status,omitempty"`
+	Status            WidgetStatus `json:"status,omitzero"`
 }
 
 // WidgetSpec is what a Widget wants.
@@ -42,7 +42,7 @@ func (w *Widget) DeepCopyObject() runtime.Object {
 // WidgetList is a list of Widgets.
 type WidgetList struct {
 	metav1.TypeMeta `json:",inline"`
-	metav1.ListMeta `json:"metadata,omitempty"`
+	metav1.ListMeta `json:"metadata,omitzero"`
 	Items           []Widget `json:"items"`
 }
 

@@ -162,7 +162,8 @@ func (c *checker) take(event *auditv1.Event) error {
 			c.allowed(u, event)
 		}
 		// An object that is applied and does not exist takes a second permission, which is asked for after the first decision.
-		if u := uses[0]; event.Verb == "patch" && code(event) == http.StatusForbidden {
+		// Any other patch that is forbidden was forbidden by an admission plugin.
+		if u := uses[0]; isApply(event) && code(event) == http.StatusForbidden {
 			u.Verb = "create"
 			if len(c.narrowest(u)) == 0 {
 				note(c.refused, u, event)
@@ -170,6 +171,13 @@ func (c *checker) take(event *auditv1.Event) error {
 		}
 	}
 	return nil
+}
+
+// isApply says whether a request is a server-side apply. The log does not tell the kind of a patch; only an apply may say
+// whether it takes fields from others.
+func isApply(event *auditv1.Event) bool {
+	u, err := url.ParseRequestURI(event.RequestURI)
+	return err == nil && event.Verb == "patch" && u.Query().Has("force")
 }
 
 // allowed counts a use for the grants that give it: the narrowest of them, so that a wide one is not thought to be used

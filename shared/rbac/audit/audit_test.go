@@ -118,7 +118,7 @@ func TestEveryDifferenceIsFound(t *testing.T) {
 			"never used: get pods named q"},
 		"the subresource is never used": {append(one, grant("Role a", "shop", "get", "pods/status")), []request{get}, "never used: get pods/status"},
 		"applied without create": {append(one, grant("Role a", "shop", "patch", "pods")),
-			[]request{get, with(func(r *request) { r.verb = "patch" }), with(func(r *request) { r.verb = "patch"; r.code = 403 })}, "refused 1 times, first at 2026-01-02T03:04:05Z: create pods"},
+			[]request{get, with(func(r *request) { r.verb = "patch" }), with(func(r *request) { r.verb = "patch"; r.code = 403; r.uri = "/pods/p?fieldManager=operator&force=true" })}, "refused 1 times, first at 2026-01-02T03:04:05Z: create pods"},
 		"nothing at all": {nil, nil, "no request"},
 	} {
 		err := report(t, Options{Grants: c.grants}, lines(c.log...)).Err()
@@ -136,6 +136,10 @@ func TestImpliedPermissions(t *testing.T) {
 	plain := request{verb: "watch", resource: "pods", uri: "/api/v1/pods?watch=true"}
 	made := request{verb: "patch", resource: "pods", namespace: "shop", name: "p", code: 201}
 	changed := request{verb: "patch", resource: "pods", namespace: "shop", name: "p"}
+	denied := request{verb: "patch", resource: "pods", namespace: "shop", name: "p", code: 403}
+	if got := report(t, Options{Grants: []rbac.Grant{grant("R", "", "patch", "pods")}}, lines(denied)).Err(); got != nil {
+		t.Errorf("a patch that an admission plugin denied counts as a missing permission: %v", got)
+	}
 	if err := report(t, Options{Grants: grants}, lines(streamed, made)).Err(); err != nil {
 		t.Errorf("a streamed list and an object that was applied anew: %v", err)
 	}

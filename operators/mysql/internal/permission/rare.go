@@ -36,10 +36,6 @@ var rare = []struct {
 }{
 	{"", Watched, rbac.Permission{Verb: "update", Group: v1alpha1.Group, Resource: "mysqlclusters/finalizers"},
 		"no request: an admission plugin asks for it when an object with blockOwnerDeletion is made", []Suite{Envtest, E2E}, false},
-	{rbac.KindClusterRole, Metrics, rbac.Permission{Verb: "create", Group: "authentication.k8s.io", Resource: "tokenreviews"},
-		"nobody reads the operator's metrics in this suite", []Suite{E2E}, false},
-	{rbac.KindClusterRole, Metrics, rbac.Permission{Verb: "create", Group: "authorization.k8s.io", Resource: "subjectaccessreviews"},
-		"nobody reads the operator's metrics in this suite", []Suite{E2E}, false},
 	{"", Watched, rbac.Permission{Verb: "delete", Resource: "configmaps"}, monitoringStays, []Suite{E2E}, false},
 	{"", Watched, rbac.Permission{Verb: "delete", Group: monitoring.GroupName, Resource: "podmonitors"}, monitoringStays, []Suite{E2E}, false},
 	{"", Watched, rbac.Permission{Verb: "delete", Group: monitoring.GroupName, Resource: "prometheusrules"}, monitoringStays, []Suite{E2E}, false},

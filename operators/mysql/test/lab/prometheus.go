@@ -134,7 +134,8 @@ func (p *Prometheus) manifest() *corev1.Pod {
 				container("prometheus", p.lab.PrometheusImage, prometheusPort, []corev1.VolumeMount{mount("config", "/config"), mount("data", "/data")},
 					"prometheus", "--config.file=/config/prometheus.yaml", "--storage.tsdb.path=/data/prometheus"),
 				container("alertmanager", p.lab.PrometheusImage, alertmanagerPort, []corev1.VolumeMount{
-					mount("config", "/config"), mount("data", "/data"), mount("templates", "/etc/alertmanager/templates"), mount("secrets", "/etc/alertmanager/secrets"),
+					mount("config", "/config"), mount("data", "/data"), mount("templates", "/etc/alertmanager/templates"),
+					{Name: "secrets", MountPath: "/etc/alertmanager/secrets", ReadOnly: true},
 				}, "prometheus-alertmanager", "--config.file=/config/alertmanager.yaml", "--storage.path=/data/alertmanager", "--cluster.listen-address="),
 				container("receiver", p.lab.WorkloadImage, receiverPort, nil, "/mysql-workload", "receive", fmt.Sprintf("--listen=:%d", receiverPort)),
 			},
