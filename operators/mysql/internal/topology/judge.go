@@ -62,6 +62,10 @@ func judge(o Observation) verdict {
 		return verdict{dead, fmt.Sprintf("mysqld of the primary %s ended", m.Name)}
 	case r.State != instance.StateRunning && m.UnfitFor >= StuckAfter && len(o.Record.Voters) > 1:
 		return verdict{dead, fmt.Sprintf("%s was chosen as primary and does not come up", m.Name)}
+	case r.State == instance.StateRunning && !r.Blank && r.Directive == "" && m.UnfitFor >= StuckAfter:
+		// Its mysqld ended after it was told and before it served, for one by a fence that was on its way when the epoch was
+		// renewed. Its office ended with that run, and it is not told again: what the new run recovered was not decided about.
+		return verdict{dead, fmt.Sprintf("%s was chosen as primary, and its mysqld has ended since", m.Name)}
 	}
 	return verdict{rising, fmt.Sprintf("%s is becoming the primary of epoch %d", m.Name, epoch)}
 }

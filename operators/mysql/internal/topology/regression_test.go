@@ -299,3 +299,26 @@ func TestRegressionClosedPrimaryWithWaitingCommitsIsNotOpened(t *testing.T) {
 		t.Errorf("nothing waits any more, and it is told %+v", d.Primary)
 	}
 }
+
+// A fence was on its way to the primary when its epoch was renewed: it was told to be primary by a mysqld that was ending,
+// forgot that with the end, and was waited for for ever.
+func TestRegressionRenewedPrimaryThatForgotItsOffice(t *testing.T) {
+	s := cluster(3)
+	s.record(func(r *instance.Record) { r.Epoch = epoch + 1 })
+	s.fenced(0, epoch+1)
+	r := s.at(0).Report
+	r.Role, r.Epoch, r.Served, r.Directive = "", 0, epoch, ""
+	s.at(0).UnfitFor = topology.StuckAfter - time.Millisecond
+	if d := told(s.waits(t), 0); d.Role != instance.RolePrimary {
+		t.Errorf("before it is overdue it is told %s", d.Role)
+	}
+	s.at(0).UnfitFor = topology.StuckAfter
+	r.Directive = "accepted"
+	if d := told(s.waits(t), 0); d.Role != instance.RolePrimary {
+		t.Errorf("while it does what it is told, it is told %s", d.Role)
+	}
+	r.Directive = ""
+	if d := told(s.decide(t), 1); d.Role != instance.RoleStandby || d.Epoch != epoch+2 {
+		t.Errorf("a voter is told %s in epoch %d, and nobody is ever primary", d.Role, d.Epoch)
+	}
+}
