@@ -98,19 +98,21 @@ func TestALostLeaseEndsAnOperator(t *testing.T) {
 	}
 }
 
+// againCount names the variable that tells the program of TestAgain how often it has started.
+const againCount = "KAPOK_TEST_AGAIN"
+
 // TestAgain runs this test's own program, which starts itself again once.
 func TestAgain(t *testing.T) {
-	const count = "KAPOK_TEST_AGAIN"
-	if seen := os.Getenv(count); seen != "" {
+	if seen := os.Getenv(againCount); seen != "" {
 		fmt.Println("process", os.Getpid(), os.Args[1:])
 		if seen == "first" {
-			t.Setenv(count, "second")
+			t.Setenv(againCount, "second")
 			t.Fatal(Again())
 		}
 		return
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestAgain$", "-test.count=1")
-	cmd.Env = append(os.Environ(), count+"=first")
+	cmd.Env = append(os.Environ(), againCount+"=first")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
