@@ -119,7 +119,7 @@ func (s *scene) bendMember(c *chance, i int) {
 		case 15:
 			r.State = []instance.State{instance.StateDown, instance.StateStarting, instance.StateCloning, instance.StateRunning}[c.n(4)]
 		case 16:
-			r.RestartNeeded = true
+			r.RestartNeeded, r.ConfigHash = true, "the one before"
 		case 17:
 			r.Receiver.ErrorNumber, r.Applier.ErrorNumber = 1236*c.n(2), 1062*c.n(2)
 		case 18:

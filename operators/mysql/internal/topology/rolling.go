@@ -1,5 +1,7 @@
 package topology
 
+import "github.com/kapok-operators/kapok/operators/mysql/internal/instance"
+
 // roll makes outdated pods anew, one at a time, replicas before the primary. It begins only when every wanted instance
 // votes and does its work, so that never more than one is away by our own doing.
 func (p *planner) roll() {
@@ -44,14 +46,17 @@ func (p *planner) settled() bool {
 	return true
 }
 
-// othersRolled says whether everybody but the primary is settled and as the user wants it.
+// othersRolled says whether everybody but the primary is settled and as the user wants it. That a member needs no restart is
+// not enough: it may not have been told of the configuration yet. It has to run with it.
 func (p *planner) othersRolled() bool {
-	if !p.settled() || len(p.o.Record.Voters) < 2 {
+	o := p.o
+	if !p.settled() || len(o.Record.Voters) < 2 {
 		return false
 	}
-	for i := range p.o.Members {
-		m := &p.o.Members[i]
-		if m.Name != p.o.Record.Primary && p.o.Wanted(m) && (m.Pod.Outdated || m.Report.RestartNeeded || m.Report.ConfigError != "") {
+	config := instance.ConfigHash(o.Spec.Config, o.Spec.BufferPoolBytes)
+	for i := range o.Members {
+		m := &o.Members[i]
+		if m.Name != o.Record.Primary && o.Wanted(m) && (m.Pod.Outdated || m.Report.ConfigHash != config) {
 			return false
 		}
 	}

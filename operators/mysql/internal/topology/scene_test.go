@@ -53,6 +53,7 @@ func (s *scene) member(i int) topology.Member {
 		Report: &instance.Report{
 			Instance: model.Name(i), State: instance.StateRunning, ServerUUID: uuid(i), Term: term, Promised: epoch,
 			Epoch: epoch, Record: s.Record, SealingKey: []byte(model.Name(i)), Role: instance.RoleStandby,
+			ConfigHash: instance.ConfigHash(nil, 0),
 		}}
 	m.Executed = set(uuid(0) + ":1-100")
 	m.Held = m.Executed

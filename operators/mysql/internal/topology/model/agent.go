@@ -32,6 +32,9 @@ func (m *Member) accept(d instance.Directive) {
 // configure takes the directive's configuration; what needs a restart waits for one.
 func (m *Member) configure(d instance.Directive) { m.Volume.config = d.Config["version"] }
 
+// options is the user's configuration in a version of it.
+func options(version string) map[string]string { return map[string]string{"version": version} }
+
 // Short writes a directive in a few words.
 func Short(d instance.Directive) string {
 	switch {
@@ -342,7 +345,7 @@ func (m *Member) Report() instance.Report {
 		Instance: m.Name, Boot: fmt.Sprint(m.boot), State: m.state, Blank: !v.Kept,
 		Term: v.Term, Promised: v.Promised, Served: v.Served, Record: v.Record,
 		Refused: m.refused, SealingKey: []byte(m.key()), SelfFenced: m.selfFenced, Stalled: m.Stalled,
-		Terminating: m.Terminating, ConfigHash: m.config, RestartNeeded: m.state == instance.StateRunning && m.restartNeeded(),
+		Terminating: m.Terminating, ConfigHash: instance.ConfigHash(options(m.config), 0), RestartNeeded: m.state == instance.StateRunning && m.restartNeeded(),
 		Role: m.role, Epoch: m.epoch,
 	}
 	if m.directive != nil {

@@ -164,7 +164,7 @@ func (o *Operator) Observation() topology.Observation {
 	w, s := o.world, o.store
 	obs := topology.Observation{
 		Now: w.clock(), Term: o.Term, Record: s.Record, Request: s.Request, ReadWrite: s.ReadWrite, Readable: s.Readable,
-		Spec: topology.Spec{Instances: s.Instances, ManualFailover: s.Manual, Config: map[string]string{"version": fmt.Sprint(s.Config)}},
+		Spec: topology.Spec{Instances: s.Instances, ManualFailover: s.Manual, Config: options(fmt.Sprint(s.Config))},
 	}
 	top := s.Instances
 	for _, m := range w.Members {
