@@ -456,9 +456,9 @@ func (a *Agent) forgetRun(end runEnd, tainted bool) {
 	m.clone.busy, m.clone.copying = false, false
 	serving := m.directive != nil && (m.directive.Role == instance.RolePrimary || m.directive.Role == instance.RoleDrain)
 	alone := serving && m.directive.Primary != nil && m.directive.Primary.Acks == 0
-	if serving && end.run.answered.Load() {
+	if serving && end.run.answered.Load() && m.state.Kept {
 		// See the package's comment: a duty as primary ends with the run it was given to. One that never answered has not
-		// begun with it.
+		// begun with it, and a blank instance recovers nothing that would have to be decided about.
 		m.directive, m.accepted = nil, ""
 		a.inbox.forget()
 	}

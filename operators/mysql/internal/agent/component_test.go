@@ -412,3 +412,28 @@ func checkArchive(t *testing.T, archives []string, uuid string, texts ...string)
 		}
 	}
 }
+
+// TestABlankPrimaryWhoseServerEndsIsFoundedByTheNextRun: an operator sends a directive once. One that founds a cluster must
+// not be lost with a mysqld that ends before clients were let in.
+func TestABlankPrimaryWhoseServerEndsIsFoundedByTheNextRun(t *testing.T) {
+	c := newCluster(t, 1)
+	m := c.members[0]
+	m.start()
+	m.await("an empty server", func(r instance.Report) bool { return r.State == instance.StateRunning && r.Blank })
+	closed := c.primary(0, false)
+	closed.Primary.Bootstrap = true
+	if r := c.obey(m, closed); !r.Blank {
+		t.Fatalf("it keeps data before clients were let in: %+v", r)
+	}
+	starts := m.report().Starts
+	m.kill()
+	r := m.await("be primary again", func(r instance.Report) bool { return r.Starts > starts && r.Role == instance.RolePrimary && r.Converged })
+	if !r.Blank || r.Serving {
+		t.Errorf("after the restart: blank %v, serving %v", r.Blank, r.Serving)
+	}
+	open := c.primary(0, true)
+	open.Primary.Bootstrap = true
+	if r := c.obey(m, open); !r.Serving || r.Blank {
+		t.Errorf("told to open: serving %v, blank %v", r.Serving, r.Blank)
+	}
+}

@@ -18,7 +18,7 @@
 //
 // A directive to be primary or to drain counts for the run of mysqld that it was given to. When mysqld ends, it is
 // forgotten: what was recovered may hold transactions that nobody acknowledged, so that only the operator can say how to
-// go on (I7).
+// go on (I7). A blank instance keeps it: nothing was written to it yet, and the next run founds the cluster.
 //
 // A follower that is told to stand by keeps its readers for three seconds. Converged is about the receiver; a failover
 // that takes less than that costs no reader its connection.

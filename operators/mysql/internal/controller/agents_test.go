@@ -340,7 +340,7 @@ func (a *agent) report() instance.Report {
 		Archives: a.archives,
 	}
 	if a.directive != nil {
-		r.Directive = a.directive.ID
+		r.Directive, r.ConfigHash = a.directive.ID, instance.ConfigHash(a.config, a.directive.BufferPoolBytes)
 	}
 	if a.source {
 		r.Acks, r.Admitted, r.Credentials = a.acks, a.admitted, a.sealed

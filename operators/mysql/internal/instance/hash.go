@@ -16,6 +16,9 @@ func (d Directive) WithID() Directive {
 
 // ConfigHash names a configuration; equal configurations have equal names.
 func ConfigHash(config map[string]string, bufferPoolBytes int64) string {
+	if len(config) == 0 {
+		config = nil // No options are the same whether they were asked for or not.
+	}
 	return digest(struct {
 		Config map[string]string
 		Pool   int64

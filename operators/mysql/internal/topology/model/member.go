@@ -138,6 +138,11 @@ func (m *Member) KillServer(why string) {
 	}
 	m.endDumps()
 	m.leaveSession()
+	if d := m.directive; d != nil && m.state == instance.StateRunning && m.Volume.Kept && (d.Role == instance.RolePrimary || d.Role == instance.RoleDrain) {
+		// A duty as primary ends with the run that it was given to, even if that run was ending already and never began with it:
+		// what the next one recovers was not decided about. A blank instance recovers nothing, and is founded by the next run.
+		m.directive = nil
+	}
 	m.server = server{state: instance.StateDown, downAt: m.world.Now}
 }
 
