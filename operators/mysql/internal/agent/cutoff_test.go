@@ -68,3 +68,32 @@ func TestAFormerPrimaryThatHearsNobodyClosesToReaders(t *testing.T) {
 	c.tell(former, c.replica(next, former, true))
 	former.await("let readers in again", func(r instance.Report) bool { return !r.Closed })
 }
+
+// TestANewSourceIsNotSilentForAsLongAsTheOneBeforeIsDead: a replica that follows the next primary and has not heard it yet must
+// not be counted as one that has lost it, or the next primary is replaced as soon as it is there.
+func TestANewSourceIsNotSilentForAsLongAsTheOneBeforeIsDead(t *testing.T) {
+	t.Parallel()
+	c := bootstrap(t, 3)
+	old, next, third := c.members[0], c.members[1], c.members[2]
+	old.kill()
+	third.await("miss its source", func(r instance.Report) bool { return r.Receiver.SilentMillis >= 5000 })
+	c.epoch++
+	for _, m := range []*member{next, third} {
+		c.obey(m, instance.Directive{Role: instance.RoleStandby})
+	}
+	c.obey(next, c.primary(1, true, third))
+	follow := c.replica(next, third, true)
+	if err := syscall.Kill(next.pid(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(next.pid(), syscall.SIGCONT) })
+	c.tell(third, follow)
+	third.await("try to reach it", func(r instance.Report) bool {
+		return r.Role == instance.RoleReplica && r.Epoch == c.epoch && r.Receiver.Running && r.Receiver.Source == next.name
+	})
+	for until := time.Now().Add(3 * time.Second); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+		if r := third.report().Receiver; r.SilentMillis != 0 {
+			t.Fatalf("it says that %s is silent for %d ms, and has never heard it", r.Source, r.SilentMillis)
+		}
+	}
+}

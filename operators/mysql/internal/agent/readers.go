@@ -39,15 +39,49 @@ func (w *opening) take(o mysqld.Observation, d *instance.Directive) {
 // somebody may set, so that only its change counts.
 type hearing struct {
 	mark time.Time
-	at   time.Time
+	// at is when something was first seen to have come, since the look before, when it had not.
+	at, since time.Time
+	looked    time.Time
+	// present: what was heard came while the receiver ran as it does now. mysqld goes on showing when the source before
+	// was heard, and how long that has been dead says nothing of the next one. begun: the next look is the first one since.
+	present, begun bool
 }
 
 // take looks whether anything came from the source since the observation before.
 func (h *hearing) take(o mysqld.Observation, now time.Time) {
-	if o.Channel == nil || o.Channel.HeardAt.IsZero() || o.Channel.HeardAt.Equal(h.mark) {
+	before := h.looked
+	h.looked = now
+	if o.Channel == nil || !o.Channel.Receiver {
+		h.begin()
 		return
 	}
-	h.mark, h.at = o.Channel.HeardAt, now
+	if h.begun {
+		h.begun = false
+		if !o.Channel.HeardAt.After(h.mark) {
+			// A start may put back what is shown, which is no news of the source.
+			h.mark = o.Channel.HeardAt
+			return
+		}
+	}
+	if o.Channel.HeardAt.IsZero() || o.Channel.HeardAt.Equal(h.mark) {
+		return
+	}
+	if before.IsZero() {
+		before = now
+	}
+	h.mark, h.at, h.since, h.present = o.Channel.HeardAt, now, before, true
+}
+
+// begin notes that the receiver is told to run: what was heard before does not count any more.
+func (h *hearing) begin() { h.present, h.begun = false, true }
+
+// silence is how long the source has not been heard, 0 if it never was since the receiver runs. heardAt is what mysqld notes:
+// it is more exact than the looks of this process, and not believed beyond them.
+func (h *hearing) silence(heardAt, now time.Time) time.Duration {
+	if !h.present {
+		return 0
+	}
+	return min(max(now.Sub(heardAt), now.Sub(h.at)), now.Sub(h.since))
 }
 
 // unheard is how long neither the operator nor the source has been heard.

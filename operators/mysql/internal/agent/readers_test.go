@@ -44,7 +44,7 @@ func TestASourceIsHeardByChangesOnly(t *testing.T) {
 	begun := time.Now()
 	at := func(s int) time.Time { return begun.Add(time.Duration(s) * time.Second) }
 	noted := func(when time.Time) mysqld.Observation {
-		return mysqld.Observation{Channel: &mysqld.Channel{HeardAt: when}}
+		return mysqld.Observation{Channel: &mysqld.Channel{Receiver: true, HeardAt: when}}
 	}
 	var h hearing
 	for _, c := range []struct {
@@ -63,4 +63,42 @@ func TestASourceIsHeardByChangesOnly(t *testing.T) {
 			t.Errorf("%s: heard at %v, want %v", c.what, h.at.Sub(begun), c.want.Sub(begun))
 		}
 	}
+}
+
+// TestTheSilenceOfASourceIsNotThatOfTheOneBefore: mysqld shows when the source before was heard until the next one is.
+func TestTheSilenceOfASourceIsNotThatOfTheOneBefore(t *testing.T) {
+	begun := time.Now()
+	at := func(s int) time.Time { return begun.Add(time.Duration(s) * time.Second) }
+	var h hearing
+	look := func(now int, running bool, heard time.Time) {
+		h.take(mysqld.Observation{Channel: &mysqld.Channel{Receiver: running, HeardAt: heard}}, at(now))
+	}
+	says := func(what string, heard time.Time, now, want int) {
+		t.Helper()
+		if got := h.silence(heard, at(now)); got != time.Duration(want)*time.Second {
+			t.Errorf("%s: silent for %v, want %ds", what, got, want)
+		}
+	}
+	look(0, true, time.Time{})
+	says("never heard", time.Time{}, 5, 0)
+	look(6, true, at(6))
+	says("heard", at(6), 9, 3)
+	h.begin()
+	look(11, true, at(6))
+	says("the next source was not heard yet", at(6), 30, 0)
+	h.begin()
+	look(30, true, at(5))
+	says("a start put back what is shown", at(5), 30, 0)
+	look(31, true, at(31))
+	says("the next source", at(31), 35, 4)
+	h.begin()
+	look(35, true, at(35))
+	says("heard before the first look", at(35), 39, 4)
+	look(36, false, at(35))
+	look(37, true, at(35))
+	says("the receiver stopped in between", at(35), 50, 0)
+	look(51, true, at(51).Add(-time.Hour))
+	says("a clock that was set back by an hour", at(51).Add(-time.Hour), 55, 18)
+	look(56, true, at(56).Add(time.Hour))
+	says("a clock that was set forward", at(56).Add(time.Hour), 60, 4)
 }

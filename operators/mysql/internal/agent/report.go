@@ -225,7 +225,7 @@ func (a *Agent) fromChannel(r *instance.Report, o mysqld.Observation, ch *mysqld
 		r.Receiver.Source = m.state.Channel.Source
 	}
 	if ch.Receiver && !ch.HeardAt.IsZero() {
-		r.Receiver.SilentMillis = coarse(now.Sub(ch.HeardAt))
+		r.Receiver.SilentMillis = coarse(m.source.silence(ch.HeardAt, now))
 	}
 	r.Acknowledging = ch.Receiver && o.SemiReplica && m.receiver == duty.ReceiverAcknowledging
 	r.Applier = instance.Applier{Running: ch.Applier, ErrorNumber: ch.ApplierErrno, Error: ch.ApplierError}

@@ -248,6 +248,7 @@ func (a *Agent) take(ctx context.Context, r *run, step duty.Step) error {
 		return c.StopReceiver(ctx)
 	case duty.StartReceiver:
 		m.receiverTry = time.Now()
+		m.source.begin()
 		m.receiver = duty.ReceiverSilent
 		if s.Acknowledge {
 			m.receiver = duty.ReceiverAcknowledging

@@ -157,7 +157,7 @@ type Receiver struct {
 	// Source is the instance it was told to follow.
 	Source string `json:"source,omitempty"`
 	// SilentMillis is how long nothing (data or heartbeat) came from the source, in milliseconds, in coarse steps:
-	// 0 below one second.
+	// 0 below one and a half seconds, and as long as nothing has come since the thread was started.
 	SilentMillis int64 `json:"silentMillis,omitempty"`
 	// ErrorNumber and Error are the last error of the thread.
 	ErrorNumber int    `json:"errorNumber,omitempty"`
