@@ -190,6 +190,9 @@ func TestReasonsOfSwitchoversAreThoseOfTheTopology(t *testing.T) {
 	} {
 		t.Run(string(want), func(t *testing.T) {
 			in := scene()
+			for i := range in.Observation.Members {
+				in.Observation.Members[i].Report.ConfigHash = instance.ConfigHash(nil, in.Observation.Spec.BufferPoolBytes)
+			}
 			tc.scene(in)
 			plan := topology.Decide(in.Observation)
 			if plan.Commit == nil || plan.Commit.Kind != topology.CommitHandover || !strings.Contains(plan.Commit.Why, tc.why) {
