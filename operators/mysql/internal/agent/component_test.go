@@ -427,7 +427,9 @@ func TestABlankPrimaryWhoseServerEndsIsFoundedByTheNextRun(t *testing.T) {
 	}
 	starts := m.report().Starts
 	m.kill()
-	r := m.await("be primary again", func(r instance.Report) bool { return r.Starts > starts && r.Role == instance.RolePrimary && r.Converged })
+	r := m.await("be primary again", func(r instance.Report) bool {
+		return r.Starts > starts && r.Role == instance.RolePrimary && r.Converged
+	})
 	if !r.Blank || r.Serving {
 		t.Errorf("after the restart: blank %v, serving %v", r.Blank, r.Serving)
 	}
