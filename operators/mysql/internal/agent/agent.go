@@ -252,7 +252,7 @@ func New(opts Options, operator Operator, supervisor *agent.Supervisor) (*Agent,
 	a.watch = volume.NewWatch(a.paths.kapok)
 	a.guard = lease.NewGuard(a.fence)
 	a.prober = newProber(a.log)
-	a.reporter.errors.pass = true
+	a.reporter.errors.Pass = true
 	return a, nil
 }
 
@@ -475,7 +475,7 @@ func (a *Agent) forgetRun(end runEnd, tainted bool) {
 	switch {
 	case !end.run.answered.Load():
 		a.startFailures++
-		a.fail(instance.ProblemStartFailed, fmt.Errorf("mysqld ends while it starts (%s): %s", end.exit, a.reporter.errors.last()))
+		a.fail(instance.ProblemStartFailed, fmt.Errorf("mysqld ends while it starts (%s): %s", end.exit, a.reporter.errors.Last()))
 		a.nextStart = now.Add(min(100*time.Millisecond<<min(a.startFailures, 6), 5*time.Second))
 	case tainted && !alone:
 		// Leave the processor to the failover. The directive of the new epoch ends the wait; the fence before it does not.

@@ -4,12 +4,12 @@ import (
 	"context"
 	"maps"
 	"os/exec"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/errorlog"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/mycnf"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/mysqld"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/state"
@@ -78,7 +78,7 @@ func (a *Agent) checkConfig(ctx context.Context, in mycnf.Input) string {
 	if err != nil {
 		return "the image has no mysqld"
 	}
-	var output tail
+	var output errorlog.Tail
 	process, err := a.supervisor.Start(agent.Spec{
 		Path: executable, Args: []string{"--defaults-file=" + a.paths.trial, "--validate-config"}, Dir: a.paths.root, Stderr: &output,
 	})
@@ -95,7 +95,7 @@ func (a *Agent) checkConfig(ctx context.Context, in mycnf.Input) string {
 	if exit.Code == 0 {
 		return ""
 	}
-	if line := output.lastWithin(100 * time.Millisecond); line != "" {
+	if line := output.LastWithin(100 * time.Millisecond); line != "" {
 		return line
 	}
 	return "mysqld refuses the configuration: " + exit.String()
@@ -113,7 +113,7 @@ func (a *Agent) rollBack() error {
 		return nil
 	}
 	refused := m.state.Config.Hash()
-	reason := "mysqld does not start with it: " + a.reporter.errors.earliest()
+	reason := "mysqld does not start with it: " + a.reporter.errors.Earliest()
 	if err := a.save(func(st *state.State) {
 		st.Config.Options, st.Config.BufferPoolBytes = proven.Options, proven.BufferPoolBytes
 	}); err != nil {
@@ -221,20 +221,6 @@ func (a *Agent) restartWanted(r *run) bool {
 // restartNeeded says whether the configuration on the volume is not the one that mysqld runs with.
 func (m *memory) restartNeeded() bool {
 	return m.config.run != "" && m.config.run != m.state.Config.Hash()
-}
-
-// errorLine takes the words out of a line of mysqld's error log.
-var errorLine = regexp.MustCompile(`\[ERROR\] \[[^]]*\] \[[^]]*\] (.*)$`)
-
-// plainError returns the words of an error line, or "" for any other line.
-func plainError(line string) string {
-	if m := errorLine.FindStringSubmatch(line); m != nil {
-		return m[1]
-	}
-	if rest, ok := strings.CutPrefix(line, "mysqld: "); ok {
-		return rest
-	}
-	return ""
 }
 
 // restartForConfig returns the work that restarts mysqld. A single primary is afterwards promoted anew, like after any

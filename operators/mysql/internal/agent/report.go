@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/duty"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/errorlog"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/mysqld"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 )
@@ -19,7 +20,7 @@ const gtidInterval = 500 * time.Millisecond
 // reporter decides when a report is worth sending.
 type reporter struct {
 	// errors is mysqld's error log.
-	errors tail
+	errors errorlog.Tail
 	// starts counts how often mysqld was started.
 	starts int
 	// gone: mysqld has ended, and the memory does not say so yet.

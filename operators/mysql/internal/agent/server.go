@@ -66,7 +66,7 @@ func (a *Agent) startMysqld(ctx context.Context) func() {
 	if err != nil {
 		return a.startFailed(instance.ProblemStartFailed, err)
 	}
-	a.reporter.errors.reset()
+	a.reporter.errors.Reset()
 	// A socket of an earlier run would be taken for an answer. The lock beside it names that run's process: when the whole
 	// container was killed, somebody else has the number in the next one, and mysqld would never start again.
 	_ = os.Remove(a.paths.socket)
@@ -249,7 +249,7 @@ func (a *Agent) initialise(ctx context.Context, executable string) error {
 		return errors.Join(fmt.Errorf("initialise the data folder: %w", err), process.Kill())
 	}
 	if exit.Code != 0 {
-		return fmt.Errorf("initialise the data folder: mysqld %s: %s", exit, a.reporter.errors.last())
+		return fmt.Errorf("initialise the data folder: mysqld %s: %s", exit, a.reporter.errors.Last())
 	}
 	if err := os.RemoveAll(a.paths.data); err != nil {
 		return fmt.Errorf("make room for the data folder: %w", err)

@@ -86,6 +86,16 @@ func (s Set) Servers() []string {
 	return out
 }
 
+// HasTags says whether a transaction of the set has a tag.
+func (s Set) HasTags() bool {
+	for src := range s.runs {
+		if src.tag != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // Union returns what is in s or in t.
 func (s Set) Union(t Set) Set {
 	if s.IsEmpty() {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/kapok-operators/kapok/operators/mysql/internal/binlog"
 )
 
 // Cut shortens a file of the binary log to a length, durably. The file must be as long as it was found, or cut already.
@@ -20,7 +22,7 @@ func Cut(path string, position, size int64) (err error) {
 		return fmt.Errorf("look at the binary log: %w", err)
 	}
 	switch is := info.Size(); {
-	case position < int64(len(magic)) || position >= size:
+	case position < int64(len(binlog.Magic)) || position >= size:
 		return &Doubt{fmt.Sprintf("%s cannot be cut at %d", filepath.Base(path), position)}
 	case is != size && is != position:
 		return &Doubt{fmt.Sprintf("%s has changed since it was looked at", filepath.Base(path))}

@@ -10,7 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	sets "github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/binlog"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
 )
 
 // index is the file that lists the binary log's files, oldest first.
@@ -23,7 +24,7 @@ type Known struct {
 	// Source is the UUID of the server that leads: whatever it generated it has.
 	Source string
 	// Holds is what the source holds besides.
-	Holds sets.Set
+	Holds gtid.Set
 }
 
 func (k Known) has(server string, number uint64) bool {
@@ -35,12 +36,12 @@ type Tail struct {
 	// File is the path of the log's last file, Size how long it is.
 	File string
 	Size int64
-	// Preamble is where the first transaction of the file begins: before it stand the events that describe the file.
+	// Preamble is where the first transaction of the file begins: before it stand the binlog.Events that describe the file.
 	Preamble int64
 	// Position is where the tail begins. End is where its last whole transaction ends: what follows was never written whole.
 	Position, End int64
 	// Removed are the whole transactions of the tail.
-	Removed sets.Set
+	Removed gtid.Set
 }
 
 // IsEmpty says whether there is nothing to remove.
@@ -69,8 +70,8 @@ func InUse(dataDir string) bool {
 		return true
 	}
 	open := true
-	err = read(files[len(files)-1], func(r *reader) error {
-		open, err = r.format()
+	err = read(files[len(files)-1], func(r *binlog.Reader) error {
+		_, open, err = r.Format()
 		return err
 	})
 	return err != nil || open
@@ -107,7 +108,7 @@ func list(dataDir string) ([]string, error) {
 }
 
 // read opens a file of the log for reading.
-func read(path string, do func(*reader) error) error {
+func read(path string, do func(*binlog.Reader) error) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &Doubt{filepath.Base(path) + " is in the index of the binary log and does not exist"}
@@ -120,44 +121,52 @@ func read(path string, do func(*reader) error) error {
 	if err != nil {
 		return fmt.Errorf("look at the binary log: %w", err)
 	}
-	r, err := newReader(f, info.Size())
+	r, err := binlog.NewReader(f, info.Size())
 	if err == nil {
 		err = do(r)
 	}
-	if doubt, ok := errors.AsType[*Doubt](err); ok {
+	if doubt, ok := errors.AsType[*Doubt](doubtful(err)); ok {
 		return &Doubt{filepath.Base(path) + ": " + doubt.Why}
+	}
+	return err
+}
+
+// doubtful makes a doubt of a file that is in no known form.
+func doubtful(err error) error {
+	if broken, ok := errors.AsType[*binlog.FormatError](err); ok {
+		return &Doubt{broken.Why}
 	}
 	return err
 }
 
 // surveyEarlier makes sure that the file before the last one holds nothing that is not known: the cut lies in one file.
 func surveyEarlier(path string, known Known) error {
-	return read(path, func(r *reader) error {
-		r.namesOnly = true
-		if _, err := r.format(); err != nil {
+	return read(path, func(r *binlog.Reader) error {
+		r.NamesOnly = true
+		if _, _, err := r.Format(); err != nil {
 			return err
 		}
 		for {
-			e, err := r.next()
+			e, err := r.Next()
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
-			if errors.Is(err, errTorn) {
+			if errors.Is(err, binlog.ErrTorn) {
 				return &Doubt{"it ends in the middle of an event, and another file follows"}
 			}
 			if err != nil {
 				return err
 			}
-			switch e.typ {
-			case typeGTID:
-				id, err := readGTID(e)
+			switch e.Type {
+			case binlog.GTID:
+				id, err := binlog.Begin(e)
 				if err != nil {
 					return err
 				}
-				if !known.has(id.server, id.number) {
+				if !known.has(id.Server, id.Number) {
 					return &Doubt{"the tail begins before the last file of the binary log"}
 				}
-			case typeAnonymousGTID, typeTaggedGTID:
+			case binlog.AnonymousGTID, binlog.TaggedGTID:
 				return unnamed(e)
 			default:
 				// Before the last file only the names matter.
@@ -166,11 +175,11 @@ func surveyEarlier(path string, known Known) error {
 	})
 }
 
-func unnamed(e event) error {
-	if e.typ == typeTaggedGTID {
-		return &Doubt{fmt.Sprintf("there is a tagged transaction at %d", e.offset)}
+func unnamed(e binlog.Event) error {
+	if e.Type == binlog.TaggedGTID {
+		return &Doubt{fmt.Sprintf("there is a tagged transaction at %d", e.Offset)}
 	}
-	return &Doubt{fmt.Sprintf("there is a transaction without GTID at %d", e.offset)}
+	return &Doubt{fmt.Sprintf("there is a transaction without GTID at %d", e.Offset)}
 }
 
 // surveyLast looks for the tail in the last file.
@@ -190,60 +199,59 @@ type survey struct {
 	// open: the file was not closed.
 	open bool
 	// at is the transaction under way; nil between two of them. rows: it has begun as one of rows.
-	at   *gtid
+	at   *binlog.Transaction
 	rows bool
 	// torn: the file ends in the middle of an event.
 	torn bool
 	// removed collects the whole transactions of the tail, doubt is the first thing against removing it.
-	removed runs
+	removed gtid.Builder
 	doubt   *Doubt
 }
 
 // run reads the file. Errors are about the file as a whole; what stands against removing a tail is only noted, because
 // there may be none.
-func (s *survey) run(r *reader) error {
+func (s *survey) run(r *binlog.Reader) error {
 	var err error
-	s.tail.Size = r.size
-	if s.open, err = r.format(); err != nil {
+	s.tail.Size = r.Size()
+	if _, s.open, err = r.Format(); err != nil {
 		return err
 	}
 	if err := s.earlier(r); err != nil {
 		return err
 	}
-	s.tail.Preamble = r.offset
+	s.tail.Preamble = r.Offset()
 	for {
-		e, err := r.next()
+		e, err := r.Next()
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
-		case errors.Is(err, errTorn):
+		case errors.Is(err, binlog.ErrTorn):
 			s.torn = true
 			return nil
 		case err != nil:
 			return err
 		}
-		if err := s.event(e, r.offset); err != nil {
+		if err := s.event(e, r.Offset()); err != nil {
 			return err
 		}
 	}
 }
 
 // earlier checks the list of all transactions in earlier files.
-func (s *survey) earlier(r *reader) error {
-	e, err := r.next()
-	if doubt, ok := errors.AsType[*Doubt](err); ok {
-		return doubt
+func (s *survey) earlier(r *binlog.Reader) error {
+	e, err := r.Next()
+	if broken, ok := errors.AsType[*binlog.FormatError](err); ok {
+		return broken
 	}
-	if err != nil || e.typ != typePreviousGTIDs {
+	if err != nil || e.Type != binlog.PreviousGTIDs {
 		return &Doubt{"the file does not begin with the transactions of earlier files"}
 	}
-	var earlier runs
-	if !previous(e.body, earlier.add) {
-		return &Doubt{"the transactions of earlier files are in a form that is not known"}
-	}
-	set, err := earlier.set()
+	set, err := binlog.Previous(e)
 	if err != nil {
 		return err
+	}
+	if set.HasTags() {
+		return &Doubt{"earlier files hold tagged transactions"}
 	}
 	if unknown := set.Without(s.known.Source).Subtract(s.known.Holds); !unknown.IsEmpty() {
 		return &Doubt{fmt.Sprintf("earlier files hold transactions that are not known: %s", unknown)}
@@ -252,11 +260,11 @@ func (s *survey) earlier(r *reader) error {
 }
 
 // event takes the next event into account; end is where it ends.
-func (s *survey) event(e event, end int64) error {
-	switch e.typ {
-	case typeAnonymousGTID, typeTaggedGTID:
+func (s *survey) event(e binlog.Event, end int64) error {
+	switch e.Type {
+	case binlog.AnonymousGTID, binlog.TaggedGTID:
 		return unnamed(e)
-	case typeGTID:
+	case binlog.GTID:
 		return s.begin(e)
 	default:
 		if s.tail.Position == 0 {
@@ -270,77 +278,77 @@ func (s *survey) event(e event, end int64) error {
 }
 
 // begin takes the beginning of a transaction into account.
-func (s *survey) begin(e event) error {
-	id, err := readGTID(e)
+func (s *survey) begin(e binlog.Event) error {
+	id, err := binlog.Begin(e)
 	if err != nil {
 		return err
 	}
 	if s.tail.Position != 0 && s.at != nil {
-		s.against("a transaction begins at %d before the one before has ended", e.offset)
+		s.against("a transaction begins at %d before the one before has ended", e.Offset)
 	}
 	s.at, s.rows = &id, false
-	switch has := s.known.has(id.server, id.number); {
+	switch has := s.known.has(id.Server, id.Number); {
 	case has && s.tail.Position != 0:
-		s.against("%s:%d is known and stands behind transactions that are not", id.server, id.number)
+		s.against("%s:%d is known and stands behind transactions that are not", id.Server, id.Number)
 	case has:
-	case id.server != s.known.Own:
-		s.against("%s:%d is not known and comes from another server", id.server, id.number)
+	case id.Server != s.known.Own:
+		s.against("%s:%d is not known and comes from another server", id.Server, id.Number)
 	}
-	if s.tail.Position == 0 && !s.known.has(id.server, id.number) {
-		s.tail.Position, s.tail.End = e.offset, e.offset
+	if s.tail.Position == 0 && !s.known.has(id.Server, id.Number) {
+		s.tail.Position, s.tail.End = e.Offset, e.Offset
 	}
 	return nil
 }
 
 // inTail asks of an event behind the cut that it is one which is known to be rolled back.
-func (s *survey) inTail(e event, end int64) {
+func (s *survey) inTail(e binlog.Event, end int64) {
 	if s.at == nil {
-		s.against("an event of type %d at %d is outside of any transaction", e.typ, e.offset)
+		s.against("an event of type %d at %d is outside of any transaction", e.Type, e.Offset)
 		return
 	}
-	switch e.typ {
-	case typeTableMap, typeRowsQuery, typeWriteRows, typeUpdateRows, typeDeleteRows, typePartialRows:
+	switch e.Type {
+	case binlog.TableMap, binlog.RowsQuery, binlog.WriteRows, binlog.UpdateRows, binlog.DeleteRows, binlog.PartialRows:
 		if !s.rows {
-			s.against("rows at %d are outside of any transaction", e.offset)
+			s.against("rows at %d are outside of any transaction", e.Offset)
 		}
-	case typeXID:
+	case binlog.XID:
 		if !s.rows {
-			s.against("a commit at %d ends nothing", e.offset)
+			s.against("a commit at %d ends nothing", e.Offset)
 		}
 		s.end(end)
-	case typeQuery:
+	case binlog.Query:
 		s.query(e, end)
-	case typePayload:
-		s.against("the transaction %s:%d is compressed", s.at.server, s.at.number)
-	case typeXAPrepare:
-		s.against("%s:%d is part of an XA transaction", s.at.server, s.at.number)
+	case binlog.Payload:
+		s.against("the transaction %s:%d is compressed", s.at.Server, s.at.Number)
+	case binlog.XAPrepare:
+		s.against("%s:%d is part of an XA transaction", s.at.Server, s.at.Number)
 	default:
-		s.against("an event of type %d at %d is none that is known to be rolled back", e.typ, e.offset)
+		s.against("an event of type %d at %d is none that is known to be rolled back", e.Type, e.Offset)
 	}
 }
 
 // query takes a statement behind the cut into account.
-func (s *survey) query(e event, end int64) {
-	q, ok := readQuery(e.body)
+func (s *survey) query(e binlog.Event, end int64) {
+	q, ok := readQuery(e.Body)
 	switch {
 	case !ok:
-		s.against("the statement at %d cannot be read", e.offset)
+		s.against("the statement at %d cannot be read", e.Offset)
 	case s.rows && !q.inTransaction():
 		// Among others, a COMMIT in words: tables of an engine that cannot roll back.
-		s.against("%s:%d holds a statement that is not known to be rolled back", s.at.server, s.at.number)
+		s.against("%s:%d holds a statement that is not known to be rolled back", s.at.Server, s.at.Number)
 	case s.rows:
 	case q.text == "BEGIN":
 		s.rows = true
 	case q.rollsBack():
 		s.end(end)
 	default:
-		s.against("%s:%d is a statement that is not known to be rolled back", s.at.server, s.at.number)
+		s.against("%s:%d is a statement that is not known to be rolled back", s.at.Server, s.at.Number)
 	}
 }
 
 // end ends a transaction of the tail.
 func (s *survey) end(end int64) {
-	s.removed.add(s.at.server, s.at.number, s.at.number)
+	s.removed.Add(s.at.Server, s.at.Tag, s.at.Number, s.at.Number)
 	s.tail.End, s.at, s.rows = end, nil, false
 }
 
@@ -366,46 +374,12 @@ func (s *survey) result() (Tail, error) {
 		return Tail{}, &Doubt{filepath.Base(s.tail.File) + ": " + s.doubt.Why}
 	}
 	var err error
-	s.tail.Removed, err = s.removed.set()
+	s.tail.Removed, err = s.removed.Set()
 	if err != nil {
-		return Tail{}, err
+		return Tail{}, fmt.Errorf("read the binary log: %w", err)
 	}
-	if s.removed.count != s.tail.Removed.Count() {
+	if s.removed.Count() != s.tail.Removed.Count() {
 		return Tail{}, &Doubt{filepath.Base(s.tail.File) + ": a transaction occurs twice"}
 	}
 	return s.tail, nil
-}
-
-// runs collects transactions. Those that follow each other cost nothing.
-type runs struct {
-	text  strings.Builder
-	gtid  gtid
-	last  uint64
-	count uint64
-}
-
-func (r *runs) add(server string, first, last uint64) {
-	r.count += last - first + 1
-	if r.last != 0 && r.gtid.server == server && first == r.last+1 {
-		r.last = last
-		return
-	}
-	r.flush()
-	r.gtid, r.last = gtid{server, first}, last
-}
-
-func (r *runs) flush() {
-	if r.last != 0 {
-		_, _ = fmt.Fprintf(&r.text, "%s:%d-%d,", r.gtid.server, r.gtid.number, r.last)
-	}
-}
-
-func (r *runs) set() (sets.Set, error) {
-	r.flush()
-	r.last = 0
-	set, err := sets.Parse(r.text.String())
-	if err != nil {
-		return set, fmt.Errorf("read the binary log: %w", err)
-	}
-	return set, nil
 }
