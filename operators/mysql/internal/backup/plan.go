@@ -1,0 +1,200 @@
+package backup
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
+)
+
+// Target says as of when a cluster is to be restored. At most one of its fields is set; none means the newest state there is.
+type Target struct {
+	// Time brings back what had been committed up to and including that moment, by the clock of the primary: the history up to the
+	// first transaction that was committed later.
+	Time time.Time
+	// Through is one transaction, by its GTID, with which the history ends.
+	Through gtid.Set
+	// Before is one transaction, by its GTID, just before which the history ends.
+	Before gtid.Set
+}
+
+// Plan is how a state is brought back.
+type Plan struct {
+	// Full is where it begins.
+	Full Full
+	// Pieces are replayed on it, in this order.
+	Pieces []Piece
+	// Until is where replaying stops; the zero value means at the end. The last piece holds the place.
+	Until Target
+	// Why says in words why it begins there and reaches as far as it does.
+	Why string
+}
+
+// Unreachable says why a state cannot be brought back.
+type Unreachable struct {
+	// Why is the reason, with what can be had instead.
+	Why string
+}
+
+// Error implements error.
+func (u *Unreachable) Error() string { return u.Why }
+
+func unreachable(format string, args ...any) (Plan, error) {
+	return Plan{}, &Unreachable{fmt.Sprintf(format, args...)}
+}
+
+// Restore decides how a state is brought back: from the newest full backup that is not beyond it, so that the least has to be replayed.
+// Where the way from there has a gap, an older one is tried. The error is Unreachable.
+func (c Catalog) Restore(target Target) (Plan, error) {
+	if err := target.check(); err != nil {
+		return Plan{}, err
+	}
+	if len(c.Fulls) == 0 {
+		return unreachable("there is no full backup")
+	}
+	if reach := c.Reach(); target.Time.After(reach) {
+		return unreachable("the archive reaches to %s and not to %s; without a target, the newest state is restored", stamp(reach), stamp(target.Time))
+	}
+	var first error
+	for _, full := range slices.Backward(c.Fulls) {
+		if target.beyond(full) {
+			continue
+		}
+		plan, err := c.from(full, target)
+		if err == nil {
+			return plan, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	if first == nil {
+		return unreachable("the oldest full backup, %s, is already later: it holds what was committed up to %s", c.Fulls[0].Name, stamp(c.Fulls[0].Newest))
+	}
+	return Plan{}, first
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
+// check refuses what is no target.
+func (t Target) check() error {
+	set := 0
+	for _, is := range []bool{!t.Time.IsZero(), !t.Through.IsEmpty(), !t.Before.IsEmpty()} {
+		if is {
+			set++
+		}
+	}
+	switch {
+	case set > 1:
+		return &Unreachable{"more than one target is given; a time, a last transaction and a first one to leave out exclude each other"}
+	case t.Through.Count() > 1 || t.Before.Count() > 1:
+		return &Unreachable{"the target must be one transaction, such as 3e11fa47-71ca-11e1-9e33-c80aa9429562:23"}
+	}
+	return nil
+}
+
+// beyond says whether a full backup may hold what the target leaves out.
+func (t Target) beyond(full Full) bool {
+	switch {
+	case !t.Time.IsZero():
+		return full.Newest.After(t.Time)
+	case !t.Through.IsEmpty():
+		return full.Within.Contains(t.Through)
+	case !t.Before.IsEmpty():
+		return full.Within.Contains(t.Before)
+	}
+	return false
+}
+
+// reached says whether replaying stops within a piece.
+func (t Target) reached(p Piece) bool {
+	switch {
+	case !t.Time.IsZero():
+		return p.Newest.After(t.Time)
+	case !t.Through.IsEmpty():
+		return p.Holds.Contains(t.Through)
+	case !t.Before.IsEmpty():
+		return p.Holds.Contains(t.Before)
+	}
+	return false
+}
+
+// from decides how a state is brought back from one full backup.
+func (c Catalog) from(full Full, target Target) (Plan, error) {
+	chain := c.chain(full)
+	plan := Plan{Full: full, Until: target}
+	for _, p := range chain.pieces {
+		plan.Pieces = append(plan.Pieces, p)
+		if target.reached(p) {
+			plan.Why = fmt.Sprintf("full backup %s and %d pieces of the archive, in the last of which it stops", full.Name, len(plan.Pieces))
+			return plan, nil
+		}
+	}
+	switch {
+	case !chain.missing.IsEmpty():
+		return unreachable("the archive has a gap behind full backup %s: %s are missing", full.Name, chain.missing)
+	case !target.Through.IsEmpty():
+		return unreachable("transaction %s is in no piece of the archive", target.Through)
+	case !target.Before.IsEmpty():
+		return unreachable("transaction %s is in no piece of the archive", target.Before)
+	}
+	plan.Until = Target{}
+	plan.Why = fmt.Sprintf("full backup %s and all %d pieces of the archive behind it", full.Name, len(plan.Pieces))
+	return plan, nil
+}
+
+// chain is what can be replayed on a full backup.
+type chain struct {
+	// pieces are in the order in which they are replayed.
+	pieces []Piece
+	// missing is what would be needed to replay any of the others, if there are others, or what was archived once and is in none.
+	missing gtid.Set
+}
+
+// chain puts the pieces in order. Those that bring nothing new are left out.
+func (c Catalog) chain(full Full) chain {
+	have, left := full.Holds, c.Pieces
+	var out chain
+	for {
+		var waiting []Piece
+		progress := false
+		for _, p := range left {
+			switch {
+			case have.Contains(p.Holds):
+			case have.Contains(p.After):
+				out.pieces = append(out.pieces, p)
+				have, progress = have.Union(p.Holds), true
+			default:
+				waiting = append(waiting, p)
+			}
+		}
+		if left = waiting; !progress || len(left) == 0 {
+			break
+		}
+	}
+	// The mark remembers what nothing else speaks of any more: a piece that was lost from the end.
+	out.missing = c.Mark.Archived.Subtract(have)
+	if len(left) > 0 {
+		out.missing = left[0].After.Subtract(have)
+	}
+	return out
+}
+
+// Gaps returns the transactions that the archive lacks behind the newest full backup, so that not even the newest state can be brought
+// back from there. It is empty without a full backup: then nothing can be.
+func (c Catalog) Gaps() gtid.Set {
+	if len(c.Fulls) == 0 {
+		return gtid.Set{}
+	}
+	return c.chain(c.Fulls[len(c.Fulls)-1]).missing
+}
+
+// Archived returns what the pieces of the archive hold together.
+func (c Catalog) Archived() gtid.Set {
+	var out gtid.Set
+	for _, p := range c.Pieces {
+		out = out.Union(p.Holds)
+	}
+	return out
+}
