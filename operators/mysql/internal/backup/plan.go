@@ -190,11 +190,27 @@ func (c Catalog) Gaps() gtid.Set {
 	return c.chain(c.Fulls[len(c.Fulls)-1]).missing
 }
 
-// Archived returns what the pieces of the archive hold together.
-func (c Catalog) Archived() gtid.Set {
-	var out gtid.Set
-	for _, p := range c.Pieces {
-		out = out.Union(p.Holds)
+// Done returns what an archiver that goes on here need not archive: what is in a piece, and what came before the first of them. known is
+// false if nothing is stored that says where the archive begins.
+func (c Catalog) Done() (done gtid.Set, known bool) {
+	switch {
+	case len(c.Pieces) > 0:
+		done = c.Pieces[0].After
+		for _, p := range c.Pieces {
+			done = done.Union(p.Holds)
+		}
+	case len(c.Fulls) > 0:
+		done = c.Fulls[0].Holds
+	default:
+		return gtid.Set{}, false
 	}
-	return out
+	return done, true
+}
+
+// Next returns the number of the next piece.
+func (c Catalog) Next() uint64 {
+	if n := len(c.Pieces); n > 0 {
+		return c.Pieces[n-1].Number + 1
+	}
+	return 1
 }

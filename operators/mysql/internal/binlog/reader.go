@@ -87,8 +87,8 @@ type Event struct {
 	Type Type
 	// Flags are those of its header.
 	Flags uint16
-	// Offset is where it begins in the file, in bytes.
-	Offset int64
+	// Offset is where it begins in the file, and Size how long it is, in bytes.
+	Offset, Size int64
 	// Body is the event without header and checksum, Raw with both. They are good until the next event is read, and missing when
 	// the reader reads names only.
 	Body, Raw []byte
@@ -111,6 +111,12 @@ func NewReader(in io.Reader, size int64) (*Reader, error) {
 		return nil, wrong("the file does not begin like a binary log; it may be encrypted")
 	}
 	return r, nil
+}
+
+// Resume reads on in a file whose beginning was read before: from the event that begins at offset to size.
+func Resume(in io.ReaderAt, offset, size int64) *Reader {
+	section := io.NewSectionReader(in, offset, size-offset)
+	return &Reader{in: bufio.NewReaderSize(section, 64<<10), offset: offset, size: size}
 }
 
 // Offset returns where the next event begins, in bytes from the beginning of the file.
@@ -140,6 +146,7 @@ func (r *Reader) Next() (Event, error) {
 	case size > left:
 		return Event{}, ErrTorn
 	}
+	e.Size = size
 	r.offset += size
 	if r.NamesOnly && !e.Type.names() {
 		if _, err := io.CopyN(io.Discard, r.in, size); err != nil {

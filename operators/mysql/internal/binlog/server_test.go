@@ -29,18 +29,18 @@ func TestWhatAServerWritesIsRead(t *testing.T) {
 	program := servers.Program(t, os.Getenv("KAPOK_MYSQLD"))
 	s := servers.Run(t, program, servers.Blank(t, program), "--binlog-checksum=CRC32")
 	before := time.Now().Add(-time.Second)
-	s.Do("CREATE DATABASE shop", "CREATE TABLE shop.t (a INT PRIMARY KEY)", "INSERT INTO shop.t VALUES (1)", "FLUSH BINARY LOGS",
-		"INSERT INTO shop.t VALUES (2)")
+	s.Do("CREATE DATABASE shop", "CREATE TABLE shop.t (a INT PRIMARY KEY)", "INSERT INTO shop.t VALUES (1)", "ALTER TABLE shop.t ADD b LONGTEXT", "INSERT INTO shop.t VALUES (10, REPEAT('x', 100000))", "FLUSH BINARY LOGS",
+		"INSERT INTO shop.t (a) VALUES (2)")
 	const foreign = "c0ffee00-aab4-11df-86ab-c80aa9429444"
 	past := time.Date(2020, 1, 2, 3, 4, 5, 678901000, time.UTC)
 	for i, name := range []string{foreign + ":7", foreign + ":night:1", foreign + ":night:2", foreign + ":day:5", "ddffee00-aab4-11df-86ab-c80aa9429444:only:9"} {
 		s.Do("SET SESSION gtid_next = '"+name+"'", fmt.Sprintf("SET SESSION original_commit_timestamp = %d", past.UnixMicro()),
-			fmt.Sprintf("INSERT INTO shop.t VALUES (%d)", 100+i), "SET SESSION gtid_next = 'AUTOMATIC'", "SET SESSION original_commit_timestamp = 36028797018963968")
+			fmt.Sprintf("INSERT INTO shop.t (a) VALUES (%d)", 100+i), "SET SESSION gtid_next = 'AUTOMATIC'", "SET SESSION original_commit_timestamp = 36028797018963968")
 		if i%2 == 1 {
 			s.Do("FLUSH BINARY LOGS")
 		}
 	}
-	s.Do("FLUSH BINARY LOGS", "INSERT INTO shop.t VALUES (3)")
+	s.Do("FLUSH BINARY LOGS", "INSERT INTO shop.t (a) VALUES (3)")
 	after := time.Now().Add(time.Second)
 	executed, err := gtid.Parse(s.Text("SELECT @@gtid_executed"))
 	if err != nil {
@@ -100,6 +100,12 @@ func transactions(t *testing.T, path string, namesOnly bool, earlier gtid.Set) (
 	if _, open, err := r.Format(); err != nil || open {
 		t.Fatalf("the first event of %s: open %t, %v", path, open, err)
 	}
+	at, length := int64(0), int64(0)
+	ends := func(offset int64) {
+		if length != 0 && offset-at != length {
+			t.Errorf("%s: the transaction at %d is to have %d bytes and has %d", path, at, length, offset-at)
+		}
+	}
 	for {
 		e, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -118,7 +124,13 @@ func transactions(t *testing.T, path string, namesOnly bool, earlier gtid.Set) (
 			if err != nil {
 				t.Fatal(err)
 			}
+			ends(e.Offset)
+			if at, length = e.Offset, tr.Length; length == 0 {
+				t.Errorf("%s does not say how long it is", tr)
+			}
 			found = append(found, tr)
+		case binlog.Rotate, binlog.Stop:
+			ends(e.Offset)
 		default:
 		}
 	}

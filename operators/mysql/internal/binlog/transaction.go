@@ -16,6 +16,8 @@ type Transaction struct {
 	Number      uint64
 	// Committed is when it was committed on that server, by its clock, to the microsecond. It is zero if the event does not say.
 	Committed time.Time
+	// Length is the size of the whole transaction in bytes, this event included, or 0 if the event does not say.
+	Length int64
 }
 
 // String returns the transaction's GTID.
@@ -69,10 +71,27 @@ func untagged(e Event) (Transaction, error) {
 		if len(rest) < 2*timeSize {
 			return Transaction{}, wrong("the GTID event at %d ends within a time", e.Offset)
 		}
-		committed = micros(rest[timeSize:])
+		committed, rest = micros(rest[timeSize:]), rest[timeSize:]
 	}
-	t.Committed = time.UnixMicro(committed).UTC()
+	t.Committed, t.Length = time.UnixMicro(committed).UTC(), packed(rest[timeSize:])
 	return t, nil
+}
+
+// packed reads a number in as many bytes as it needs, as MySQL's protocol has it, or returns 0.
+func packed(b []byte) int64 {
+	if len(b) == 0 {
+		return 0
+	}
+	size := map[byte]int{252: 2, 253: 3, 254: 8}[b[0]]
+	switch {
+	case b[0] <= 250:
+		return int64(b[0])
+	case size == 0 || len(b) < 1+size:
+		return 0
+	}
+	var whole [8]byte
+	copy(whole[:], b[1:1+size])
+	return max(0, int64(binary.LittleEndian.Uint64(whole[:]))) //nolint:gosec // What does not fit is 0.
 }
 
 // micros reads a time of seven bytes.
@@ -99,6 +118,7 @@ func tagged(e Event) (t Transaction, err error) {
 	}
 	return Transaction{
 		Server: server(said.SID), Tag: said.Tag, Number: uint64(said.GNO), Committed: said.OriginalCommitTime().UTC(),
+		Length: int64(said.TransactionLength), //nolint:gosec // What does not fit is negative, and compared with a size.
 	}, nil
 }
 

@@ -31,6 +31,15 @@ func (b *Builder) Add(server, tag string, first, last uint64) {
 	b.runs[src] = append(runs, interval{first, last})
 }
 
+// AddSet adds all transactions of a set.
+func (b *Builder) AddSet(s Set) {
+	for src, runs := range s.runs {
+		for _, r := range runs {
+			b.Add(src.uuid, src.tag, r.first, r.last)
+		}
+	}
+}
+
 // Count returns how many transactions were added. It is more than the set has if one was added twice.
 func (b *Builder) Count() uint64 { return b.count }
 

@@ -34,6 +34,14 @@ func TestBuilderCollectsWhatParseWouldRead(t *testing.T) {
 	if set, err := collected.Set(); err != nil || collected.Count() != set.Count()+1 {
 		t.Errorf("one was added twice: %d of %d, %v", collected.Count(), set.Count(), err)
 	}
+	var again gtid.Builder
+	again.AddSet(set)
+	if copied, err := again.Set(); err != nil || !copied.Equal(set) || again.Count() != set.Count() {
+		t.Errorf("%s was added, and became %s, %v", set, copied, err)
+	}
+	if !set.HoldsTagged(b, "night", 8) || set.HoldsTagged(b, "night", 10) || set.HoldsTagged(b, "", 8) || set.Holds(b, 8) || !set.HoldsTagged(a, "", 1500) {
+		t.Error("one transaction is not where it is")
+	}
 	for _, run := range [][2]uint64{{0, 1}, {2, 1}, {1, 1 << 63}} {
 		var bad gtid.Builder
 		bad.Add(a, "", run[0], run[1])

@@ -143,8 +143,11 @@ func (s Set) Contains(t Set) bool { return t.Subtract(s).IsEmpty() }
 
 // Holds says whether one untagged transaction of a server is in the set. It costs nothing but a search, so that a whole
 // log file can be compared with a set.
-func (s Set) Holds(server string, number uint64) bool {
-	runs := s.runs[source{uuid: server}]
+func (s Set) Holds(server string, number uint64) bool { return s.HoldsTagged(server, "", number) }
+
+// HoldsTagged says whether one transaction of a server's tag is in the set; the empty tag stands for none.
+func (s Set) HoldsTagged(server, tag string, number uint64) bool {
+	runs := s.runs[source{uuid: server, tag: tag}]
 	_, found := slices.BinarySearchFunc(runs, number, func(r interval, n uint64) int {
 		switch {
 		case r.last < n:

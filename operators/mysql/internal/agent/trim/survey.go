@@ -8,14 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/binlog"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
 )
-
-// index is the file that lists the binary log's files, oldest first.
-const index = "binlog.index"
 
 // Known says which transactions are part of the history that goes on.
 type Known struct {
@@ -79,20 +75,12 @@ func InUse(dataDir string) bool {
 
 // list returns the files of the binary log, oldest first.
 func list(dataDir string) ([]string, error) {
-	raw, err := os.ReadFile(filepath.Join(dataDir, index))
+	files, err := binlog.Files(dataDir)
+	if broken, ok := errors.AsType[*binlog.FormatError](err); ok {
+		return nil, &Doubt{broken.Why}
+	}
 	if err != nil {
 		return nil, &Doubt{"the index of the binary log cannot be read"}
-	}
-	var files []string
-	for line := range strings.Lines(string(raw)) {
-		name := filepath.Base(strings.TrimSpace(line))
-		if !strings.HasPrefix(name, "binlog.") || !strings.HasSuffix(line, "\n") {
-			return nil, &Doubt{"the index of the binary log is damaged"}
-		}
-		files = append(files, filepath.Join(dataDir, name))
-	}
-	if len(files) == 0 {
-		return nil, &Doubt{"the binary log has no file"}
 	}
 	// What a rotation or purge leaves when it is cut short, and files that the index does not know (yet).
 	present, err := filepath.Glob(filepath.Join(dataDir, "binlog.*"))
@@ -100,7 +88,7 @@ func list(dataDir string) ([]string, error) {
 		return nil, fmt.Errorf("list the binary log: %w", err)
 	}
 	for _, path := range present {
-		if filepath.Base(path) != index && !slices.Contains(files, path) {
+		if filepath.Base(path) != binlog.Index && !slices.Contains(files, path) {
 			return nil, &Doubt{fmt.Sprintf("%s is not in the index of the binary log", filepath.Base(path))}
 		}
 	}

@@ -71,7 +71,7 @@ func write(t testing.TB, files ...[]byte) string {
 		names += "./" + name + "\n"
 		put(t, filepath.Join(dir, name), content)
 	}
-	put(t, filepath.Join(dir, index), []byte(names))
+	put(t, filepath.Join(dir, binlog.Index), []byte(names))
 	return dir
 }
 
@@ -228,11 +228,11 @@ func TestDoubtsAboutTheFolder(t *testing.T) {
 		spoil func(dir string)
 		why   string
 	}{
-		"no index": {func(dir string) { _ = os.Remove(filepath.Join(dir, index)) }, "index"},
+		"no index": {func(dir string) { _ = os.Remove(filepath.Join(dir, binlog.Index)) }, "index"},
 		"an index cut short": {func(dir string) {
-			put(t, filepath.Join(dir, index), []byte("./binlog.000001"))
+			put(t, filepath.Join(dir, binlog.Index), []byte("./binlog.000001"))
 		}, "damaged"},
-		"an empty index": {func(dir string) { put(t, filepath.Join(dir, index), nil) }, "no file"},
+		"an empty index": {func(dir string) { put(t, filepath.Join(dir, binlog.Index), nil) }, "no file"},
 		"a file that the index does not know": {func(dir string) {
 			put(t, filepath.Join(dir, "binlog.000002"), file(t))
 		}, "not in the index"},
@@ -241,7 +241,7 @@ func TestDoubtsAboutTheFolder(t *testing.T) {
 		}, "not in the index"},
 		"a file that is missing": {func(dir string) {
 			put(t, filepath.Join(dir, "binlog.000001"), file(t))
-			put(t, filepath.Join(dir, index), []byte("./binlog.000001\n./binlog.000002\n"))
+			put(t, filepath.Join(dir, binlog.Index), []byte("./binlog.000001\n./binlog.000002\n"))
 		}, "does not exist"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -86,6 +86,35 @@ func Begin(server string, number uint64, committed time.Time) []byte {
 	return Event(binlog.GTID, 0, append(body, micros[:7]...))
 }
 
+// Transaction is a whole one that was committed at a time: its name, which says how long it is, a beginning, its rows, and a commit.
+func Transaction(server string, number uint64, committed time.Time, rows []byte) []byte {
+	rest := slices.Concat(Statement(nil, "BEGIN"), Event(binlog.WriteRows, 0, rows), XID())
+	named := Begin(server, number, committed)
+	body := named[HeaderSize : len(named)-ChecksumSize]
+	// Eight bytes for the length, whatever it is, so that it does not depend on itself.
+	length := len(named) + 9 + len(rest)
+	body = binary.LittleEndian.AppendUint64(append(slices.Clone(body), 254), uint64(length))
+	return append(Event(binlog.GTID, 0, body), rest...)
+}
+
+// Earlier is the event with the transactions of earlier files, of several servers: up to which number each of them.
+func Earlier(servers []string, last []uint64) []byte {
+	body := binary.LittleEndian.AppendUint64(nil, 0)
+	count := uint64(0)
+	for i, s := range servers {
+		if last[i] == 0 {
+			continue
+		}
+		count++
+		body = append(body, uuid(s)...)
+		for _, n := range []uint64{1, 1, last[i] + 1} {
+			body = binary.LittleEndian.AppendUint64(body, n)
+		}
+	}
+	binary.LittleEndian.PutUint64(body, count)
+	return Event(binlog.PreviousGTIDs, 0x80, body)
+}
+
 // uuid is a server's UUID as an event has it. One that is none gives bytes that are none either.
 func uuid(server string) []byte {
 	id, err := hex.DecodeString(strings.ReplaceAll(server, "-", ""))
