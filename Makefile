@@ -40,7 +40,7 @@ test-simulation: ## Seeded simulation of the topology with random faults, at its
 test-envtest: ## API and reconcile tests on a real kube-apiserver and etcd.
 	@hack/test.sh envtest
 
-test-component: ## The MySQL agent against a real mysqld.
+test-component: ## The MySQL agent against a real mysqld, object stores against a real S3 server.
 	@hack/test.sh component
 
 test-e2e: ## Scenarios on a real cluster with the real operator and MySQL.

@@ -20,7 +20,7 @@ run_tests() {
 # What a test needs from outside puts its package into a lane: the tests of these name the variable that brings it, or the
 # helper that reads it.
 NEEDS_KUBERNETES='KAPOK_KUBE_BIN|\b(StartEnv|NewEnv)[(]'
-NEEDS_PROGRAM='KAPOK_MYSQLD|KAPOK_PROMETHEUS'
+NEEDS_PROGRAM='KAPOK_MYSQLD|KAPOK_PROMETHEUS|\bs3server[.]'
 
 # packages FOLDER PATTERN prints the packages of a module whose tests match, in the form that go test takes.
 packages() {
@@ -99,6 +99,8 @@ component() {
   prometheus=$("$images" rootfs prometheus)
   export KAPOK_MYSQLD=$rootfs/host/mysqld KAPOK_MYSQLD_EXPORTER=$exporter/usr/bin/prometheus-mysqld-exporter
   export KAPOK_PROMETHEUS=$prometheus/usr/bin
+  KAPOK_S3_SERVER=$(cached_tool s3server versitygw github.com/versity/versitygw/cmd/versitygw)
+  export KAPOK_S3_SERVER
   needing component "$NEEDS_PROGRAM"
 }
 
