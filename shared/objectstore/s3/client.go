@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
@@ -52,6 +53,8 @@ func (c Config) client(l limits, authorities *x509.CertPool) *s3.Client {
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
 		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts, o.MaxBackoff = l.attempts, l.pause
+			// Otherwise what failed in the past would cost later requests their attempts.
+			o.RateLimiter = ratelimit.None
 			o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(passing)}, o.Retryables...)
 		}),
 	}
@@ -66,20 +69,15 @@ func (c Config) client(l limits, authorities *x509.CertPool) *s3.Client {
 
 // passing says of an error what the client does not know by itself: whether it may pass.
 func passing(err error) aws.Ternary {
-	var untrusted *tls.CertificateVerificationError
-	if errors.As(err, &untrusted) {
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
 		return aws.FalseTernary
 	}
-	var garbled *smithy.DeserializationError
-	if errors.As(err, &garbled) {
+	if _, garbled := errors.AsType[*smithy.DeserializationError](err); garbled {
 		return aws.TrueTernary
 	}
-	var answer smithy.APIError
-	if errors.As(err, &answer) {
-		switch answer.ErrorCode() {
-		case "BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "TooManyRequests":
-			return aws.TrueTernary // The body was damaged on its way, or there is too much to do.
-		}
+	switch code(err) {
+	case "BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "TooManyRequests":
+		return aws.TrueTernary // The body was damaged on its way, or there is too much to do.
 	}
 	return aws.UnknownTernary
 }

@@ -7,6 +7,6 @@ import "time"
 func OpenImpatient(config Config, silence time.Duration, parts int) (*Store, error) {
 	l := usual
 	l.part, l.parts = 5<<20, parts
-	l.connect, l.silence, l.assembly, l.farewell, l.pause = silence, silence, silence, silence, 100*time.Millisecond
+	l.connect, l.silence, l.assembly, l.pause = silence, silence, silence, 100*time.Millisecond
 	return open(config, l)
 }

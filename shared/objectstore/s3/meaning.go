@@ -44,8 +44,7 @@ func word(err error) error {
 
 // code returns what the service calls an error, "" if it was not the service.
 func code(err error) string {
-	var answer smithy.APIError
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[smithy.APIError](err); ok {
 		return answer.ErrorCode()
 	}
 	return ""

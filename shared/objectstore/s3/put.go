@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -92,9 +93,10 @@ func (u *upload) inParts(ctx context.Context, first *buffer, body io.Reader) err
 	return err
 }
 
-// sendAll reads part after part and sends them. While one is read, another is on its way.
+// sendAll reads part after part and sends them. While one is read, another is on its way; that one is sent to its end even if nothing
+// follows, because a part that is still being taken can outlast the upload that is given up.
 func (u *upload) sendAll(ctx context.Context, part *buffer, body io.Reader) error {
-	group, ctx := errgroup.WithContext(ctx)
+	group, reading := errgroup.WithContext(ctx)
 	free := make(chan *buffer, 2)
 	free <- &buffer{limit: u.store.limits.part}
 	group.Go(func() error {
@@ -107,19 +109,22 @@ func (u *upload) sendAll(ctx context.Context, part *buffer, body io.Reader) erro
 			u.parts = append(u.parts, into)
 			u.size += int64(part.size)
 			group.Go(func() error {
-				defer func() { free <- sending }()
-				return u.send(ctx, sending, into)
+				if err := u.send(ctx, sending, into); err != nil {
+					return err
+				}
+				free <- sending
+				return nil
 			})
 			if whole {
 				return nil
 			}
 			select {
 			case part = <-free:
-			case <-ctx.Done():
-				return ctx.Err()
+			case <-reading.Done():
+				return reading.Err()
 			}
 			var err error
-			if whole, err = part.fill(ctx, body); err != nil {
+			if whole, err = part.fill(reading, body); err != nil {
 				return err
 			}
 		}
@@ -151,7 +156,24 @@ func (u *upload) end(ctx context.Context, failure error) error {
 	if u.id == nil {
 		return failure
 	}
-	return errors.Join(failure, u.store.abort(ctx, u.name, u.id))
+	return errors.Join(failure, u.giveUp(ctx))
+}
+
+// giveUp gives up an upload in parts, and again until it is gone: whoever is cancelled leaves a server that may be taking a part.
+func (u *upload) giveUp(ctx context.Context) error {
+	for pause := 100 * time.Millisecond; ; pause *= 2 {
+		gone, err := u.store.abort(ctx, u.name, u.id)
+		if gone || err != nil || pause > time.Second {
+			return err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+	}
 }
 
 // isThere says whether the bucket has this very object.

@@ -175,7 +175,7 @@ func (s *Store) Sweep(ctx context.Context, before time.Time) error {
 			if !strings.HasPrefix(aws.ToString(begun.Key), s.prefix) || !aws.ToTime(begun.Initiated).Before(before) {
 				continue
 			}
-			if err := s.abort(ctx, begun.Key, begun.UploadId); err != nil {
+			if _, err := s.abort(ctx, begun.Key, begun.UploadId); err != nil {
 				failed = append(failed, err)
 			}
 		}
@@ -183,11 +183,14 @@ func (s *Store) Sweep(ctx context.Context, before time.Time) error {
 	return errors.Join(failed...)
 }
 
-// abort gives up an object that is sent in parts. One that is not there any more is no error.
-func (s *Store) abort(ctx context.Context, name, id *string) error {
-	_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.bucket, Key: name, UploadId: id})
-	if err != nil && code(err) != "NoSuchUpload" {
-		return fmt.Errorf("give up an unfinished object: %w", meaning(err))
+// abort gives up an object that is sent in parts, and says whether it was gone before.
+func (s *Store) abort(ctx context.Context, name, id *string) (gone bool, err error) {
+	_, err = s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.bucket, Key: name, UploadId: id})
+	if code(err) == "NoSuchUpload" {
+		return true, nil
 	}
-	return nil
+	if err != nil {
+		return false, fmt.Errorf("give up an unfinished object: %w", meaning(err))
+	}
+	return false, nil
 }

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -89,26 +90,24 @@ func unfinished(t *testing.T, server *s3server.Server, bucket string) []string {
 }
 
 func TestContract(t *testing.T) {
-	for name, server := range map[string]*s3server.Server{"http": s3server.Start(t), "https": s3server.StartTLS(t)} {
-		for _, prefix := range []string{"", "kapok/shop"} {
-			t.Run(name+" below "+prefix, func(t *testing.T) {
-				storetest.Run(t, func(t *testing.T) objectstore.Store {
-					c := config(server, server.Bucket(t))
-					c.Prefix = prefix
-					t.Cleanup(func() {
-						if left := unfinished(t, server, c.Bucket); len(left) > 0 {
-							t.Errorf("left unfinished: %v", left)
-						}
-					})
-					// With small parts, so that a few megabytes are several.
-					s, err := s3.OpenImpatient(c, time.Minute, 100)
-					if err != nil {
-						t.Fatal(err)
+	for prefix, server := range map[string]*s3server.Server{"": s3server.Start(t), "kapok/shop": s3server.StartTLS(t)} {
+		t.Run("below "+prefix, func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) objectstore.Store {
+				c := config(server, server.Bucket(t))
+				c.Prefix = prefix
+				t.Cleanup(func() {
+					if left := unfinished(t, server, c.Bucket); len(left) > 0 {
+						t.Errorf("left unfinished: %v", left)
 					}
-					return s
 				})
+				// With small parts, so that a few megabytes are several.
+				s, err := s3.OpenImpatient(c, time.Minute, 100)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s
 			})
-		}
+		})
 	}
 	t.Run("with parts of full length", func(t *testing.T) {
 		server := s3server.Start(t)
@@ -169,6 +168,64 @@ func TestAKeyThatMayOnlyRead(t *testing.T) {
 	}
 	if _, err := s.Stat(t.Context(), "b"); !errors.Is(err, objectstore.ErrNotFound) {
 		t.Errorf("stat of what is not there: %v", err)
+	}
+}
+
+func TestThePolicyOfTheGuideIsEnough(t *testing.T) {
+	guide, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "platform", "object-storage.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, policy, found := strings.Cut(string(guide), "```json\n")
+	policy, _, ended := strings.Cut(policy, "```")
+	if !found || !ended {
+		t.Fatal("the guide has no policy")
+	}
+	server := s3server.Start(t)
+	c := config(server, server.Bucket(t))
+	put(t, open(t, c), "other", "other")
+	key := server.User(t)
+	// The guide's is attached to a user, and the server has policies of buckets only: these name the user.
+	policy = strings.ReplaceAll(policy, `"Effect": "Allow",`, fmt.Sprintf(`"Effect": "Allow", "Principal": {"AWS": %q},`, key.ID))
+	server.Policy(t, c.Bucket, strings.ReplaceAll(policy, "backups", c.Bucket))
+	c.Credentials = with(key)
+	outside := open(t, c)
+	c.Prefix = "kapok/shop"
+	s, err := s3.OpenImpatient(c, time.Minute, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, "b", "b")
+	errs := all(t, s)
+	delete(errs, "stat") // It was deleted before; what it says is tried below.
+	delete(errs, "get")
+	for what, err := range errs {
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := s.Stat(t.Context(), "a"); !errors.Is(err, objectstore.ErrNotFound) {
+		t.Errorf("stat of what was deleted: %v", err)
+	}
+	if _, err := s.Get(t.Context(), "b", 0); err != nil {
+		t.Errorf("get: %v", err)
+	}
+	// Eleven megabytes are three parts, and a source that breaks has them given up.
+	broke := errors.New("the source broke")
+	if _, err := objectstore.Save(t.Context(), s, "c", &zeros{left: 11 << 20}); err != nil {
+		t.Errorf("save: %v", err)
+	}
+	if err := s.Put(t.Context(), "d", io.MultiReader(&zeros{left: 11 << 20}, iotest.ErrReader(broke))); !errors.Is(err, broke) || errors.Is(err, objectstore.ErrDenied) {
+		t.Errorf("put what breaks: %v", err)
+	}
+	if left := unfinished(t, server, c.Bucket); len(left) > 0 {
+		t.Errorf("left unfinished: %v", left)
+	}
+	if err := outside.Put(t.Context(), "other", strings.NewReader("")); !errors.Is(err, objectstore.ErrDenied) {
+		t.Errorf("put outside the prefix: %v", err)
+	}
+	if _, err := outside.Get(t.Context(), "other", 0); !errors.Is(err, objectstore.ErrDenied) {
+		t.Errorf("get outside the prefix: %v", err)
 	}
 }
 

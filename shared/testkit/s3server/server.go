@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -127,7 +128,7 @@ func start(tb testing.TB, scheme string, ca []byte, env ...string) *Server {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer output.Close()
+	tb.Cleanup(func() { closed(tb, output) })
 	cmd := exec.Command(path, "posix", tb.TempDir())
 	// The keys are in the environment, where other users of the machine do not see them.
 	cmd.Env = append(env,
@@ -183,7 +184,9 @@ func stop(tb testing.TB, process *os.Process, ended chan error) {
 	if err := process.Signal(syscall.SIGTERM); err != nil {
 		tb.Errorf("stop the S3 server, which must have ended before: %v", err)
 	}
-	<-ended
+	if err := <-ended; err != nil {
+		tb.Errorf("the S3 server: %v", err)
+	}
 }
 
 // freeAddress returns an address on loopback that nobody listens on.
@@ -193,8 +196,15 @@ func freeAddress(tb testing.TB) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer listener.Close()
+	closed(tb, listener)
 	return listener.Addr().String()
+}
+
+func closed(tb testing.TB, c io.Closer) {
+	tb.Helper()
+	if err := c.Close(); err != nil {
+		tb.Error(err)
+	}
 }
 
 // http returns a client that trusts the server.
