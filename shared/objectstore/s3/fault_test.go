@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -395,9 +396,7 @@ func TestDownloadsThatBreakOffAreContinued(t *testing.T) {
 				t.Errorf("get: %d", whole.Code)
 			}
 			some := min(size, int64(whole.Body.Len()))
-			for name, values := range whole.Header() {
-				w.Header()[name] = values
-			}
+			maps.Copy(w.Header(), whole.Header())
 			if honest {
 				w.Header().Set("Content-Length", fmt.Sprint(some))
 			}

@@ -13,9 +13,12 @@ import (
 func TestAConnectionFailsWhenItStandsStillAndNotBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		defer far.Close()
 		conn := &watched{Conn: near, silence: time.Minute}
-		defer conn.Close()
+		defer func() {
+			if err := errors.Join(conn.Close(), far.Close()); err != nil {
+				t.Error(err)
+			}
+		}()
 		began := time.Now()
 		ended := make(chan time.Duration, 1)
 		go func() {
