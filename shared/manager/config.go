@@ -48,8 +48,9 @@ type Config struct {
 	// operator's own namespace.
 	LeaderElectionNamespace string
 	// LeaseDuration, RenewDeadline and RetryPeriod time the election. A leader
-	// that is gone without a word is replaced after LeaseDuration and at most
-	// one RetryPeriod.
+	// renews its Lease every RetryPeriod, and a standby looks at it three times as
+	// often: one that is gone without a word is replaced after LeaseDuration and
+	// at most one and a half RetryPeriods.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 	// GracefulStop is how long running reconciles may take to end.
 	GracefulStop time.Duration
@@ -101,7 +102,7 @@ func BindFlags(fs *flag.FlagSet, c *Config) {
 	fs.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", "", "`namespace` of the election's Lease; empty means the operator's own")
 	fs.DurationVar(&c.LeaseDuration, "lease-duration", DefaultLeaseDuration, "after this time without a renewal the leader is replaced")
 	fs.DurationVar(&c.RenewDeadline, "renew-deadline", DefaultRenewDeadline, "after this time without a renewal the leader gives up")
-	fs.DurationVar(&c.RetryPeriod, "retry-period", DefaultRetryPeriod, "time between attempts to get or renew the lease")
+	fs.DurationVar(&c.RetryPeriod, "retry-period", DefaultRetryPeriod, "time between renewals of the lease; a replica that stands by looks at it three times as often")
 	fs.DurationVar(&c.GracefulStop, "graceful-stop", DefaultGracefulStop, "how long running work may take to end when the operator is stopped")
 	fs.IntVar(&c.Concurrency, "concurrency", 4, "objects of a kind that are reconciled at the same time")
 	fs.IntVar(&c.LogLevel, "log-level", 0, "0 for what a human needs to know, up to 9 for more detail")

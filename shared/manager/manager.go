@@ -82,7 +82,11 @@ func New(rc *rest.Config, c Config, log logr.Logger) (*Manager, error) {
 		}
 		term.lock = lock
 		// The Lease counts in whole seconds.
-		term.tenure = &tenure{Interface: lock, duration: c.LeaseDuration.Truncate(time.Second), deadline: c.RenewDeadline, now: time.Now}
+		term.tenure = &tenure{
+			Interface: lock, duration: c.LeaseDuration.Truncate(time.Second), deadline: c.RenewDeadline,
+			// Half a look before its time, so that a look which comes a little early is not one in vain.
+			every: c.RetryPeriod - look(c.RetryPeriod)/2, now: time.Now,
+		}
 		options.LeaderElectionResourceLockInterface = term.tenure
 	}
 	mgr, err := ctrl.NewManager(rc, options)
@@ -123,6 +127,7 @@ func (m *Manager) Start(ctx context.Context) error {
 // logger and the election's lock. New uses it; it is exported so that what an
 // operator runs with can be looked at.
 func Options(c Config) ctrl.Options {
+	period := look(c.RetryPeriod)
 	options := ctrl.Options{
 		Scheme: c.Scheme,
 		Cache: cache.Options{
@@ -139,7 +144,7 @@ func Options(c Config) ctrl.Options {
 		LeaderElectionReleaseOnCancel: true,
 		LeaseDuration:                 &c.LeaseDuration,
 		RenewDeadline:                 &c.RenewDeadline,
-		RetryPeriod:                   &c.RetryPeriod,
+		RetryPeriod:                   &period,
 		HealthProbeBindAddress:        c.HealthAddress,
 		Metrics:                       metricsserver.Options{BindAddress: cmp.Or(c.MetricsAddress, "0")},
 		GracefulShutdownTimeout:       &c.GracefulStop,

@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"math"
+	"strconv"
 	"sync"
 	"time"
 
@@ -14,9 +15,14 @@ import (
 // Others count the Lease's duration from the moment at which they first saw a
 // renewal. That is never before the renewal was asked for, so nobody else leads
 // before the duration is over since then, as long as clocks run at the same rate.
+//
+// The election looks at the Lease more often than it has to be renewed, so that a
+// standby sees soon what it waits for; tenure leaves out the renewals in between.
 type tenure struct {
 	resourcelock.Interface
 	duration time.Duration
+	// every is how old a renewal has to be before the next one is written.
+	every time.Duration
 	// deadline is how long a leader goes without a renewal before it gives up.
 	deadline time.Duration
 	now      func() time.Time
@@ -35,7 +41,21 @@ type tenure struct {
 	stolen, late bool
 }
 
+// looks is how often the election looks at the Lease in the time between two
+// renewals. Between two looks of a standby there are up to 2.2 of these periods,
+// and a leader that has died is noticed after two such times at worst: one until
+// its last renewal was seen, and one after that has run out.
+const looks = 3
+
+// look is the election's period for the given time between renewals.
+func look(retry time.Duration) time.Duration { return retry / looks }
+
 // Get implements resourcelock.Interface.
+//
+// The election takes two records for the same if their bytes are, and they hold
+// whole seconds only. The time of the renewal as the Lease has it goes with them:
+// else a standby would count from the first renewal that it saw of a second, and
+// would lead up to a second before the newest one has run out.
 func (t *tenure) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	record, raw, err := t.Interface.Get(ctx)
 	if err == nil {
@@ -43,6 +63,7 @@ func (t *tenure) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, [
 		t.holder = record.HolderIdentity
 		t.stolen = t.stolen || t.holding && t.holder != "" && t.holder != t.Identity()
 		t.mu.Unlock()
+		raw = strconv.AppendInt(raw, record.RenewTime.UnixMicro(), 10)
 	}
 	return record, raw, err
 }
@@ -60,11 +81,21 @@ func (t *tenure) Create(ctx context.Context, record resourcelock.LeaderElectionR
 // Update implements resourcelock.Interface.
 func (t *tenure) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	asked := t.now()
+	if t.fresh(record.HolderIdentity, asked) {
+		return nil
+	}
 	err := t.Interface.Update(ctx, record)
 	if err == nil {
 		t.note(record.HolderIdentity, asked)
 	}
 	return err
+}
+
+// fresh says whether a renewal would come too soon after the one before.
+func (t *tenure) fresh(holder string, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.holding && holder == t.Identity() && now.Sub(t.renewed) < t.every
 }
 
 // note takes note of a write that succeeded.

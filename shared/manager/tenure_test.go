@@ -2,10 +2,12 @@ package manager
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
@@ -14,6 +16,7 @@ type paper struct {
 	resourcelock.Interface
 	record resourcelock.LeaderElectionRecord
 	fails  bool
+	writes int
 }
 
 var errPaper = errors.New("the API server does not answer")
@@ -25,7 +28,8 @@ func (p *paper) Get(context.Context) (*resourcelock.LeaderElectionRecord, []byte
 		return nil, nil, errPaper
 	}
 	record := p.record
-	return &record, nil, nil
+	raw, err := json.Marshal(record)
+	return &record, raw, err
 }
 
 func (p *paper) Update(_ context.Context, record resourcelock.LeaderElectionRecord) error {
@@ -33,6 +37,7 @@ func (p *paper) Update(_ context.Context, record resourcelock.LeaderElectionReco
 		return errPaper
 	}
 	p.record = record
+	p.writes++
 	return nil
 }
 
@@ -102,5 +107,63 @@ func TestWithoutElectionNobodyElseLeads(t *testing.T) {
 	term := &Term{}
 	if term.Sure() < 100*365*24*time.Hour || term.AfterExpiry() {
 		t.Errorf("sure for %s, after an expiry %t", term.Sure(), term.AfterExpiry())
+	}
+}
+
+// TestEveryRenewalIsSeen: two renewals within one second are two for those who wait, though the bytes of the record, which hold
+// whole seconds, are the same.
+func TestEveryRenewalIsSeen(t *testing.T) {
+	at := time.Unix(1_800_000_000, 0)
+	lease := &paper{}
+	tn := &tenure{Interface: lease, now: func() time.Time { return at }}
+	seen := map[string]bool{}
+	for _, after := range []time.Duration{0, 300 * time.Millisecond, 600 * time.Millisecond} {
+		lease.record = resourcelock.LeaderElectionRecord{HolderIdentity: "another", RenewTime: metav1.NewTime(at.Add(after))}
+		for range 2 {
+			_, raw, err := tn.Get(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[string(raw)] = true
+		}
+	}
+	if len(seen) != 3 {
+		t.Errorf("three renewals within a second look like %d", len(seen))
+	}
+}
+
+// TestRenewalsAreNotWrittenAtEveryLook: a leader looks as often as a standby, and writes as seldom as it is told to. What it is
+// sure of counts from what was written.
+func TestRenewalsAreNotWrittenAtEveryLook(t *testing.T) {
+	at := time.Unix(1_800_000_000, 0)
+	lease := &paper{}
+	tn := &tenure{Interface: lease, duration: 4 * time.Second, every: 400 * time.Millisecond, now: func() time.Time { return at }}
+	renew := func() {
+		t.Helper()
+		if err := tn.Update(t.Context(), resourcelock.LeaderElectionRecord{HolderIdentity: "me"}); err != nil && !lease.fails {
+			t.Fatal(err)
+		}
+	}
+	renew()
+	for range 3 {
+		at = at.Add(130 * time.Millisecond)
+		renew()
+	}
+	if lease.writes != 1 || tn.sure() != 3610*time.Millisecond {
+		t.Errorf("%d writes, sure for %s: want one, and what is left of it", lease.writes, tn.sure())
+	}
+	at = at.Add(130 * time.Millisecond)
+	lease.fails = true
+	renew()
+	if tn.sure() != 3480*time.Millisecond {
+		t.Errorf("sure for %s after a renewal that failed", tn.sure())
+	}
+	lease.fails = false
+	renew()
+	if lease.writes != 2 || tn.sure() != 4*time.Second {
+		t.Errorf("%d writes, sure for %s: want two and a whole duration", lease.writes, tn.sure())
+	}
+	if err := tn.Update(t.Context(), resourcelock.LeaderElectionRecord{}); err != nil || lease.writes != 3 || tn.sure() != 0 {
+		t.Errorf("a release waits for nothing: %v, %d writes, sure for %s", err, lease.writes, tn.sure())
 	}
 }
