@@ -56,6 +56,9 @@ type Config struct {
 	GracefulStop time.Duration
 	// Concurrency is the default number of reconciles of a controller at a time.
 	Concurrency int
+	// Shard is this process's part of the objects; the zero value is all of them.
+	// Its flags are bound by BindShardFlags.
+	Shard Shard
 	// LogLevel is 0 for what a human needs to know, more for detail, at most 9.
 	LogLevel int
 	// Pod is the operator's own: it is in every log line and span.
@@ -153,7 +156,7 @@ func (c *Config) Validate() error {
 	if c.Concurrency < 0 || c.LogLevel < 0 || c.LogLevel > 9 {
 		problems = append(problems, errors.New("concurrency must not be negative, and the log level is 0 to 9"))
 	}
-	problems = append(problems, c.Traces.Validate())
+	problems = append(problems, c.Shard.validate(c.LeaderElection), c.Traces.Validate())
 	if err := errors.Join(problems...); err != nil {
 		return fmt.Errorf("configuration of the operator: %w", err)
 	}

@@ -57,12 +57,16 @@ type Manager struct {
 	ctrl.Manager
 	// Term is the term of this replica's leadership.
 	Term *Term
+	// Shard is the part of the objects that this replica works on.
+	Shard Shard
 	// Telemetry is what controllers and actors record their work with.
 	Telemetry *observability.Telemetry
 	// Certificates are those whose expiry is exposed.
 	Certificates *observability.Certificates
 	// Exporter sends the traces; nil if they go nowhere.
 	Exporter *otlp.Exporter
+	// keepsToShard says that Sharded was used.
+	keepsToShard bool
 }
 
 // New prepares an operator from its configuration. The process's logger must be
@@ -76,7 +80,7 @@ func New(rc *rest.Config, c Config, log logr.Logger) (*Manager, error) {
 	options.Controller.Logger = log
 	term := &Term{}
 	if c.LeaderElection {
-		lock, err := newLock(rc, c)
+		lock, generation, err := newLock(rc, c)
 		if err != nil {
 			return nil, err
 		}
@@ -85,7 +89,7 @@ func New(rc *rest.Config, c Config, log logr.Logger) (*Manager, error) {
 		term.tenure = &tenure{
 			Interface: lock, duration: c.LeaseDuration.Truncate(time.Second), deadline: c.RenewDeadline,
 			// Half a look before its time, so that a look which comes a little early is not one in vain.
-			every: c.RetryPeriod - look(c.RetryPeriod)/2, now: time.Now,
+			every: c.RetryPeriod - look(c.RetryPeriod)/2, generation: generation, now: time.Now,
 		}
 		options.LeaderElectionResourceLockInterface = term.tenure
 	}
@@ -102,7 +106,7 @@ func New(rc *rest.Config, c Config, log logr.Logger) (*Manager, error) {
 	if err := mgr.Add(term); err != nil {
 		return nil, fmt.Errorf("add the leadership term: %w", err)
 	}
-	out := &Manager{Manager: mgr, Term: term, Certificates: &observability.Certificates{}}
+	out := &Manager{Manager: mgr, Term: term, Shard: c.Shard, Certificates: &observability.Certificates{}}
 	if err := out.observe(c, log); err != nil {
 		return nil, err
 	}
@@ -113,6 +117,9 @@ func New(rc *rest.Config, c Config, log logr.Logger) (*Manager, error) {
 // lease has been given up by then. The program must end after that, or start
 // again (Again) if the error is ErrLeadershipLost.
 func (m *Manager) Start(ctx context.Context) error {
+	if m.Shard.divided() && !m.keepsToShard {
+		return errUnsharded
+	}
 	err := m.Term.explain(m.Manager.Start(ctx))
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), otlp.FlushTimeout)
 	defer cancel()
@@ -176,15 +183,16 @@ func Options(c Config) ctrl.Options {
 
 // newLock makes the election's lock here, so that the identity in the Lease is
 // known to Term. Events of the election are not recorded: they would need a
-// permission that nothing else needs, and the Lease says the same.
-func newLock(rc *rest.Config, c Config) (*resourcelock.LeaseLock, error) {
+// permission that nothing else needs, and the Lease says the same. With shards the
+// Lease is that of the shard, and the operator's is held by all of them together.
+func newLock(rc *rest.Config, c Config) (*resourcelock.LeaseLock, *generation, error) {
 	namespace, err := electionNamespace(c)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	host, err := os.Hostname()
 	if err != nil {
-		return nil, fmt.Errorf("name this replica for the election: %w", err)
+		return nil, nil, fmt.Errorf("name this replica for the election: %w", err)
 	}
 	// A copy: AddUserAgent changes what it is given, and the timeout below would end every watch of the manager.
 	rc = rest.AddUserAgent(rest.CopyConfig(rc), "leader-election")
@@ -192,12 +200,19 @@ func newLock(rc *rest.Config, c Config) (*resourcelock.LeaseLock, error) {
 	rc.Timeout = max(c.RenewDeadline/2, time.Second)
 	leases, err := coordinationv1client.NewForConfig(rc)
 	if err != nil {
-		return nil, fmt.Errorf("make the election's client: %w", err)
+		return nil, nil, fmt.Errorf("make the election's client: %w", err)
 	}
-	return &resourcelock.LeaseLock{
+	lock := &resourcelock.LeaseLock{
 		LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: c.Name},
 		Client:     leases,
 		LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())},
+	}
+	if !c.Shard.divided() {
+		return lock, nil, nil
+	}
+	lock.LeaseMeta.Name = fmt.Sprintf("%s-shard-%d", c.Name, c.Shard.Index)
+	return lock, &generation{
+		leases: leases.Leases(namespace), name: c.Name, shard: c.Shard, duration: c.LeaseDuration.Truncate(time.Second), now: time.Now,
 	}, nil
 }
 

@@ -51,6 +51,7 @@ func flags(t *testing.T, args ...string) (Config, error) {
 	fs := flag.NewFlagSet("test", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	BindFlags(fs, &c)
+	BindShardFlags(fs, &c.Shard)
 	if err := fs.Parse(args); err != nil {
 		return c, err
 	}
@@ -170,7 +171,7 @@ type running struct {
 	stop func() error
 }
 
-func start(t *testing.T, rc *rest.Config, change func(*Config)) *running {
+func start(t *testing.T, rc *rest.Config, change func(*Config), setup ...func(*Manager)) *running {
 	t.Helper()
 	c, err := flags(t)
 	if err != nil {
@@ -181,6 +182,9 @@ func start(t *testing.T, rc *rest.Config, change func(*Config)) *running {
 	mgr, err := New(rc, c, logr.Discard())
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, do := range setup {
+		do(mgr)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -25,7 +25,9 @@ type tenure struct {
 	every time.Duration
 	// deadline is how long a leader goes without a renewal before it gives up.
 	deadline time.Duration
-	now      func() time.Time
+	// generation is what the shards of an operator hold together; nil without shards.
+	generation *generation
+	now        func() time.Time
 
 	mu sync.Mutex
 	// holder is who held the Lease when it was last read.
@@ -57,6 +59,11 @@ func look(retry time.Duration) time.Duration { return retry / looks }
 // else a standby would count from the first renewal that it saw of a second, and
 // would lead up to a second before the newest one has run out.
 func (t *tenure) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	if t.generation != nil {
+		if record, err := t.generation.blocking(ctx); record != nil || err != nil {
+			return record, nil, err
+		}
+	}
 	record, raw, err := t.Interface.Get(ctx)
 	if err == nil {
 		t.mu.Lock()
@@ -71,6 +78,9 @@ func (t *tenure) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, [
 // Create implements resourcelock.Interface.
 func (t *tenure) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	asked := t.now()
+	if err := t.holdGeneration(ctx, record.HolderIdentity); err != nil {
+		return err
+	}
 	err := t.Interface.Create(ctx, record)
 	if err == nil {
 		t.note(record.HolderIdentity, asked)
@@ -84,11 +94,31 @@ func (t *tenure) Update(ctx context.Context, record resourcelock.LeaderElectionR
 	if t.fresh(record.HolderIdentity, asked) {
 		return nil
 	}
+	if err := t.holdGeneration(ctx, record.HolderIdentity); err != nil {
+		return err
+	}
 	err := t.Interface.Update(ctx, record)
 	if err == nil {
 		t.note(record.HolderIdentity, asked)
 	}
 	return err
+}
+
+// holdGeneration sees to it that this replica's generation holds the operator's
+// Lease, before the Lease of the shard is written. The election has read that one
+// before, and it is written only if nobody else did since: so whoever led the shard
+// earlier has joined earlier, and has a smaller term.
+func (t *tenure) holdGeneration(ctx context.Context, holder string) error {
+	if t.generation == nil || holder != t.Identity() {
+		return nil
+	}
+	t.mu.Lock()
+	holding := t.holding
+	t.mu.Unlock()
+	if holding {
+		return t.generation.renew(ctx)
+	}
+	return t.generation.join(ctx)
 }
 
 // fresh says whether a renewal would come too soon after the one before.

@@ -23,6 +23,9 @@ const transitionBits = 20
 // than the old Lease's age, could break that; neither happens unless somebody
 // deletes the Lease again and again.)
 //
+// The leaderships of all shards of an operator are numbered by one Lease, so that
+// a term is greater than all before it, whatever shard an object belonged to.
+//
 // Without leader election the term is fixed at start, from the clock.
 type Term struct {
 	lock   *resourcelock.LeaseLock
@@ -74,6 +77,9 @@ var (
 func (t *Term) read(ctx context.Context) (uint64, error) {
 	if t.lock == nil {
 		return number(time.Now(), 0)
+	}
+	if g := t.tenure.generation; g != nil {
+		return g.term.Load(), nil
 	}
 	lease, err := t.lock.Client.Leases(t.lock.LeaseMeta.Namespace).Get(ctx, t.lock.LeaseMeta.Name, metav1.GetOptions{})
 	if err != nil {
