@@ -88,12 +88,12 @@ func (g *generation) tryJoin(ctx context.Context) error {
 	spec := &lease.Spec
 	if holderOf(lease) != g.identity() {
 		*spec = coordinationv1.LeaseSpec{
-			HolderIdentity: ptr.To(g.identity()), AcquireTime: &now, LeaseTransitions: spec.LeaseTransitions,
-			LeaseDurationSeconds: ptr.To(int32(g.duration / time.Second)),
+			HolderIdentity: new(g.identity()), AcquireTime: &now, LeaseTransitions: spec.LeaseTransitions,
+			LeaseDurationSeconds: new(int32(g.duration / time.Second)),
 		}
 	}
 	spec.RenewTime = &now
-	spec.LeaseTransitions = ptr.To(ptr.Deref(spec.LeaseTransitions, 0) + 1)
+	spec.LeaseTransitions = new(ptr.Deref(spec.LeaseTransitions, 0) + 1)
 	if made {
 		lease, err = g.leases.Create(ctx, lease, metav1.CreateOptions{})
 	} else {

@@ -28,7 +28,8 @@ func TestSmall(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var r *report
-	o := options{objects: 120, rounds: 1, perSecond: 50, kills: 1, idle: 2 * time.Second, load: 2 * time.Second}
+	o := options{objects: 120, rounds: 1, perSecond: 50, kills: 1, idle: 2 * time.Second, load: 2 * time.Second,
+		shardObjects: 60, shardWait: 50 * time.Millisecond}
 	if err := measure(ctx, o, func(got *report) error { r = got; return nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -45,6 +46,10 @@ func TestSmall(t *testing.T) {
 	}
 	if q := r.Queue; len(q) != 1 || q[0].EndToEndMs.Count != q[0].Events || q[0].QueueMs.Count != q[0].Events {
 		t.Errorf("of the events, not each was met by a reconcile of its own: %+v", q)
+	}
+	// With a wait three processes have three times as many workers; how much of that is seen depends on the machine.
+	if s := r.Shards; len(s) != 4 || s[0].Shards != 1 || s[0].Most != s[0].Changed || s[1].Shards != 3 || s[1].Most >= s[1].Changed {
+		t.Errorf("shards: %+v", s)
 	}
 	if len(r.Kills) != 1 || len(r.Restart) != 1 {
 		t.Errorf("kills %v, restarts %+v", r.Kills, r.Restart)

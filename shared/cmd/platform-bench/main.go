@@ -37,6 +37,8 @@ func run(ctx context.Context, args []string) error {
 	fs.IntVar(&o.perSecond, "rate", 50, "events in a second")
 	fs.DurationVar(&o.load, "load", 30*time.Second, "how long a round of events lasts")
 	fs.IntVar(&o.kills, "kills", 12, "kills of the leader")
+	fs.IntVar(&o.shardObjects, "shard-objects", 1500, "changed objects that one and three shards work off; 0 leaves that out")
+	fs.DurationVar(&o.shardWait, "shard-wait", 200*time.Millisecond, "how long the reconcile of each of them waits in the first setting")
 	out := fs.String("out", "platform.json", "`file` to write")
 	if err := fs.Parse(args); err != nil {
 		return err

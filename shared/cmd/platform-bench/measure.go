@@ -22,8 +22,8 @@ func crds() []*apiextensionsv1.CustomResourceDefinition {
 
 // options says how much is measured.
 type options struct {
-	objects, rounds, perSecond, kills int
-	idle, load                        time.Duration
+	objects, rounds, perSecond, kills, shardObjects int
+	idle, load, shardWait                           time.Duration
 }
 
 // bench is a run.
@@ -52,16 +52,23 @@ func measure(ctx context.Context, o options, save func(*report) error) (err erro
 		return fmt.Errorf("make a client: %w", err)
 	}
 	b := &bench{options: o, save: save, server: s, client: c, began: time.Now(),
-		report: &report{Objects: o.objects, Shards: "not measured: shared/manager has no shards yet"}}
+		report: &report{Objects: o.objects}}
 	if err := b.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); err != nil {
 		return fmt.Errorf("make the namespace: %w", err)
 	}
 	if b.one, err = startReplica(ctx, s.kubeconfig); err != nil {
 		return err
 	}
-	defer func() { b.one.stop() }()
-	if err := b.parts(ctx); err != nil {
+	err = b.parts(ctx)
+	b.one.stop()
+	if err != nil {
 		return err
+	}
+	if b.shardObjects > 0 {
+		b.say("shards")
+		if err := b.shards(ctx); err != nil {
+			return fmt.Errorf("shards: %w", err)
+		}
 	}
 	b.report.Complete = true
 	return save(b.report)
@@ -94,12 +101,17 @@ func name(i int) string { return fmt.Sprintf("widget-%05d", i) }
 
 // each does something for all objects, eight at a time.
 func (b *bench) each(ctx context.Context, do func(ctx context.Context, i int) error) error {
+	return b.first(ctx, b.objects, do)
+}
+
+// first does something for the first n objects, eight at a time.
+func (b *bench) first(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	for worker := range 8 {
 		wg.Go(func() {
-			for i := worker; i < b.objects && ctx.Err() == nil; i += 8 {
+			for i := worker; i < n && ctx.Err() == nil; i += 8 {
 				if err := do(ctx, i); err != nil {
 					cancel(err)
 				}

@@ -18,6 +18,8 @@ type figures struct {
 	Reconciles int
 	// Objects is how many different ones were reconciled.
 	Objects int
+	// Finished is how many objects with a change since then were reconciled to the end.
+	Finished int
 	// Gets are GETs of one object, Lists those of many, Writes whatever changes something. The
 	// election's requests are in none of them.
 	Gets, Lists, Watches, Writes int
@@ -34,6 +36,7 @@ type meter struct {
 	counted figures
 	since   time.Time
 	objects map[types.NamespacedName]int64
+	ended   map[types.NamespacedName]struct{}
 	pending map[types.NamespacedName]time.Time
 }
 
@@ -47,6 +50,7 @@ func (m *meter) reset(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.counted, m.since = figures{}, now
+	m.ended = map[types.NamespacedName]struct{}{}
 	m.objects, m.pending = map[types.NamespacedName]int64{}, map[types.NamespacedName]time.Time{}
 }
 
@@ -59,8 +63,8 @@ func (m *meter) queued(key types.NamespacedName, now time.Time) {
 	}
 }
 
-// began notes the beginning of a reconcile that sees a change of the given time.
-func (m *meter) began(key types.NamespacedName, sent int64, now time.Time) {
+// began notes the beginning of a reconcile that sees a change of the given time, and says whether it is a new one.
+func (m *meter) began(key types.NamespacedName, sent int64, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.counted.Reconciles++
@@ -69,11 +73,21 @@ func (m *meter) began(key types.NamespacedName, sent int64, now time.Time) {
 	before, known := m.objects[key]
 	m.objects[key] = sent
 	if sent <= m.since.UnixNano() || known && before == sent {
-		return
+		return false
 	}
 	m.counted.EndToEnd = append(m.counted.EndToEnd, float64(now.UnixNano()-sent)/1e6)
 	if waited {
 		m.counted.Queue = append(m.counted.Queue, float64(now.Sub(at))/1e6)
+	}
+	return true
+}
+
+// finished notes the end of a reconcile that has done all for a change of the given time.
+func (m *meter) finished(key types.NamespacedName, sent int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if sent > m.since.UnixNano() {
+		m.ended[key] = struct{}{}
 	}
 }
 
@@ -83,7 +97,7 @@ func (m *meter) figures() figures {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	out := m.counted
-	out.Objects = len(m.objects)
+	out.Objects, out.Finished = len(m.objects), len(m.ended)
 	out.HeapInUse, out.Resident = stats.HeapInuse, resident()
 	return out
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +23,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
@@ -55,6 +57,10 @@ type reconciler struct {
 	applier *apply.Applier
 	emitter *event.Emitter
 	meter   *meter
+	// wait is what the reconcile of each change waits for something outside.
+	wait time.Duration
+	// gate holds reconciles back while it is locked.
+	gate sync.RWMutex
 }
 
 // Reconcile implements reconcile.Reconciler.
@@ -63,7 +69,17 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.client.Get(ctx, req.NamespacedName, &w); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	r.meter.began(req.NamespacedName, w.Spec.Sent, time.Now())
+	r.gate.RLock()
+	defer r.gate.RUnlock()
+	if r.meter.began(req.NamespacedName, w.Spec.Sent, time.Now()) && r.wait > 0 {
+		timer := time.NewTimer(r.wait)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+			return ctrl.Result{}, ctx.Err()
+		case <-timer.C:
+		}
+	}
 	owner := metav1ac.OwnerReference().WithAPIVersion(groupVersion.String()).WithKind("Widget").
 		WithName(w.Name).WithUID(w.UID).WithController(true).WithBlockOwnerDeletion(true)
 	cm := corev1ac.ConfigMap(w.Name, w.Namespace).WithOwnerReferences(owner).
@@ -72,7 +88,11 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if _, err := r.applier.Apply(ctx, cm); err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{}, r.report(ctx, &w)
+	if err := r.report(ctx, &w); err != nil {
+		return ctrl.Result{}, err
+	}
+	r.meter.finished(req.NamespacedName, w.Spec.Sent)
+	return ctrl.Result{}, nil
 }
 
 func (r *reconciler) report(ctx context.Context, w *Widget) error {
@@ -104,12 +124,16 @@ func runOperator(ctx context.Context, args []string) error {
 	c := manager.Config{Name: operatorName, Scheme: newScheme()}
 	fs := flag.NewFlagSet("operator", flag.ContinueOnError)
 	manager.BindFlags(fs, &c)
+	manager.BindShardFlags(fs, &c.Shard)
+	wait := fs.Duration("wait", 0, "how long the reconcile of each change waits")
 	kubeconfig := fs.String("kubeconfig", "", "`file` that says where the API server is")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
 	c.LeaderElectionNamespace = namespace
 	c.HealthAddress, c.MetricsAddress = "0", "0"
+	strip := cache.ByObject{Transform: c.Shard.Strip(manager.Controlled, nil)}
+	c.ByObject = map[client.Object]cache.ByObject{&Widget{}: strip, &corev1.ConfigMap{}: strip}
 	rc, err := clientcmd.BuildConfigFromFlags("", *kubeconfig)
 	if err != nil {
 		return fmt.Errorf("read the kubeconfig: %w", err)
@@ -129,22 +153,23 @@ func runOperator(ctx context.Context, args []string) error {
 		applier: &apply.Applier{Client: mgr.GetClient(), FieldOwner: operatorName},
 		emitter: event.NewEmitter(mgr.GetEventRecorder(operatorName), 1),
 		meter:   m,
+		wait:    *wait,
 	}
 	noting := predicate.NewPredicateFuncs(func(obj client.Object) bool {
 		m.queued(client.ObjectKeyFromObject(obj), time.Now())
 		return true
 	})
-	if err := ctrl.NewControllerManagedBy(mgr).For(&Widget{}, builder.WithPredicates(noting)).Owns(&corev1.ConfigMap{}).Complete(r); err != nil {
+	if err := ctrl.NewControllerManagedBy(mgr).For(&Widget{}, builder.WithPredicates(noting)).Owns(&corev1.ConfigMap{}).Complete(mgr.Sharded(r)); err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
 	}
-	if err := serveFigures(ctx, m, mgr.Term); err != nil {
+	if err := serveFigures(ctx, m, mgr.Term, &r.gate); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
 }
 
 // serveFigures serves what the meter has counted, on the loopback interface.
-func serveFigures(ctx context.Context, m *meter, term *manager.Term) error {
+func serveFigures(ctx context.Context, m *meter, term *manager.Term, gate *sync.RWMutex) error {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("serve the figures: %w", err)
@@ -161,6 +186,8 @@ func serveFigures(ctx context.Context, m *meter, term *manager.Term) error {
 		_ = json.NewEncoder(w).Encode(f)
 	})
 	mux.HandleFunc("POST /reset", func(http.ResponseWriter, *http.Request) { m.reset(time.Now()) })
+	mux.HandleFunc("POST /hold", func(http.ResponseWriter, *http.Request) { gate.Lock() })
+	mux.HandleFunc("POST /release", func(http.ResponseWriter, *http.Request) { gate.Unlock() })
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
 	go func() { _ = server.Serve(l) }()
 	_, err = io.WriteString(os.Stdout, l.Addr().String()+"\n")

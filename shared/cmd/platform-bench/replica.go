@@ -15,8 +15,8 @@ import (
 
 // replica is a process with an operator. It is started again when it ends, as a kubelet would, but at once.
 type replica struct {
-	kubeconfig string
-	client     *http.Client
+	args   []string
+	client *http.Client
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd
@@ -26,8 +26,8 @@ type replica struct {
 	done    chan struct{}
 }
 
-func startReplica(ctx context.Context, kubeconfig string) (*replica, error) {
-	r := &replica{kubeconfig: kubeconfig, client: &http.Client{Timeout: time.Minute}, done: make(chan struct{})}
+func startReplica(ctx context.Context, kubeconfig string, args ...string) (*replica, error) {
+	r := &replica{args: append([]string{operatorCommand, "-kubeconfig", kubeconfig}, args...), client: &http.Client{Timeout: time.Minute}, done: make(chan struct{})}
 	if err := r.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (r *replica) begin(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, self, operatorCommand, "-kubeconfig", r.kubeconfig)
+	cmd := exec.CommandContext(ctx, self, r.args...)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
@@ -141,4 +141,8 @@ func (r *replica) figures(ctx context.Context, query string) (figures, error) {
 	return f, err
 }
 
-func (r *replica) reset(ctx context.Context) error { return r.ask(ctx, http.MethodPost, "/reset", nil) }
+func (r *replica) post(ctx context.Context, path string) error {
+	return r.ask(ctx, http.MethodPost, path, nil)
+}
+
+func (r *replica) reset(ctx context.Context) error { return r.post(ctx, "/reset") }

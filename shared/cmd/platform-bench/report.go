@@ -38,7 +38,7 @@ type report struct {
 	Restart  []restartPart   `json:"apiServerRestart,omitempty"`
 	Kills    []float64       `json:"leaderKilledSeconds,omitempty"`
 	Takeover *distribution   `json:"takeoverSeconds,omitempty"`
-	Shards   string          `json:"shards"`
+	Shards   []shardPart     `json:"shards,omitempty"`
 	Settling *settlingFigure `json:"settling,omitempty"`
 }
 
