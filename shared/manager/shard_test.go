@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -99,7 +98,7 @@ func TestStripLeavesOnlyNamesOfOthers(t *testing.T) {
 		return &corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{
 				Namespace: "a", Name: name, UID: "u", ResourceVersion: "7", Labels: map[string]string{"a": "b"},
-				OwnerReferences: []metav1.OwnerReference{{Kind: "Widget", Name: owner, Controller: ptr.To(true)}},
+				OwnerReferences: []metav1.OwnerReference{{Kind: "Widget", Name: owner, Controller: new(true)}},
 			},
 			Data: map[string]string{"value": "x"},
 		}
