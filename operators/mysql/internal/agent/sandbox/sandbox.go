@@ -1,0 +1,168 @@
+// Package sandbox runs a mysqld that nobody else can reach on a data folder: to bring a history into a restored backup, and to see
+// whether a backup is good. It listens on a socket in a folder of its own, runs no event, and writes no binary log. It is not durable
+// while it runs: if it does not stop properly, the data folder is worth nothing, and whoever made it makes it again.
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/errorlog"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/mysqld"
+	"github.com/kapok-operators/kapok/shared/agent"
+)
+
+const (
+	// poll is the pause between two looks at a server that starts.
+	poll = 20 * time.Millisecond
+	// stopPatience is how long a server may take to shut down.
+	stopPatience = 10 * time.Minute
+	// longestSocket is the longest path of a socket that Linux allows, in bytes.
+	longestSocket = 107
+)
+
+// Options say what to run.
+type Options struct {
+	// Mysqld is the program.
+	Mysqld string
+	// DataDir is the data folder.
+	DataDir string
+	// RunDir is an empty folder for socket, configuration and temporary files. Its path is short, as the socket's has to be.
+	RunDir string
+	// PoolBytes is the size of the buffer pool; 0 leaves mysqld's default of 128 MiB.
+	PoolBytes int64
+	// Supervisor starts the process.
+	Supervisor *agent.Supervisor
+}
+
+// Server is a mysqld in the sandbox.
+type Server struct {
+	process *agent.Process
+	client  *mysqld.Client
+	log     *errorlog.Tail
+}
+
+// Start starts a server, and returns when it answers. A data folder that was not shut down properly is recovered first, which takes
+// its time; ctx bounds it. A server that does not come up is an error that says what mysqld said last, and leaves no process.
+func Start(ctx context.Context, o Options) (*Server, error) {
+	socket := filepath.Join(o.RunDir, "s")
+	if len(socket) > longestSocket {
+		return nil, fmt.Errorf("the folder %s is too long a path for a socket", o.RunDir)
+	}
+	password := rand.Text()
+	config, err := o.write(socket, password)
+	if err != nil {
+		return nil, err
+	}
+	client, err := mysqld.Dial(socket, password)
+	if err != nil {
+		return nil, fmt.Errorf("prepare a private server: %w", err)
+	}
+	s := &Server{client: client, log: &errorlog.Tail{}}
+	s.process, err = o.Supervisor.Start(agent.Spec{
+		Path: o.Mysqld, Args: []string{"--defaults-file=" + config}, Dir: o.RunDir, Stderr: s.log,
+	})
+	if err != nil {
+		client.Close()
+		return nil, fmt.Errorf("start a private server: %w", err)
+	}
+	if err := s.await(ctx); err != nil {
+		return nil, errors.Join(err, s.Kill())
+	}
+	return s, nil
+}
+
+// write writes what the server reads when it starts, and returns the path of its configuration.
+func (o Options) write(socket, password string) (config string, err error) {
+	var statements bytes.Buffer
+	if err := mysqld.InitFile(&statements, password, nil, "", false, ""); err != nil {
+		return "", fmt.Errorf("prepare a private server: %w", err)
+	}
+	init := filepath.Join(o.RunDir, "init.sql")
+	if err := agent.WriteFileAtomic(init, statements.Bytes(), 0o600); err != nil {
+		return "", fmt.Errorf("prepare a private server: %w", err)
+	}
+	lines := []string{
+		"[mysqld]",
+		"datadir = " + o.DataDir, "tmpdir = " + o.RunDir, "socket = " + socket, "pid_file = " + filepath.Join(o.RunDir, "pid"), "init_file = " + init,
+		"skip_networking = ON", "mysqlx = OFF", "skip_name_resolve = ON", "secure_file_priv = NULL", "persisted_globals_load = OFF",
+		"event_scheduler = DISABLED", "skip_replica_start = ON", "partial_revokes = ON",
+		// What is replayed keeps its name and its order, and is in no log besides: the one that it came from is archived already.
+		// It may have been written by a server of the same number.
+		"server_id = 1", "replicate_same_server_id = ON", "gtid_mode = ON", "enforce_gtid_consistency = ON", "skip_log_bin = ON", "relay_log = relay",
+		"replica_parallel_workers = 4", "replica_preserve_commit_order = ON", "relay_log_recovery = OFF",
+		// A crash costs a new beginning and no data, so that nothing has to be on the disk before the end.
+		"innodb_flush_log_at_trx_commit = 0", "innodb_doublewrite = OFF", "sync_relay_log = 0",
+		"plugin_load_add = auth_socket.so",
+	}
+	if o.PoolBytes > 0 {
+		lines = append(lines, "innodb_buffer_pool_size = "+strconv.FormatInt(o.PoolBytes, 10))
+	}
+	if os.Geteuid() == 0 {
+		lines = append(lines, "user = root")
+	}
+	config = filepath.Join(o.RunDir, "my.cnf")
+	if err := agent.WriteFileAtomic(config, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("prepare a private server: %w", err)
+	}
+	return config, nil
+}
+
+// await waits until the server answers.
+func (s *Server) await(ctx context.Context) error {
+	ticker := time.NewTicker(poll)
+	defer ticker.Stop()
+	for {
+		err := s.client.Ping(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-s.process.Done():
+			exit, _ := s.process.Exit()
+			return fmt.Errorf("the private server %s: %s", exit, s.log.LastWithin(100*time.Millisecond))
+		case <-ctx.Done():
+			return fmt.Errorf("the private server does not answer: %w", errors.Join(context.Cause(ctx), err))
+		case <-ticker.C:
+		}
+	}
+}
+
+// Client talks to the server. It is good until Stop or Kill.
+func (s *Server) Client() *mysqld.Client { return s.client }
+
+// Problem returns the first error that the server has written to its log, or "".
+func (s *Server) Problem() string { return s.log.Earliest() }
+
+// Stop shuts the server down. The data folder is then whole and needs no recovery; after an error it is not.
+func (s *Server) Stop(ctx context.Context) error {
+	s.client.Close()
+	ctx, cancel := context.WithTimeout(ctx, stopPatience)
+	defer cancel()
+	exit, err := s.process.Terminate(ctx)
+	if err != nil {
+		return errors.Join(fmt.Errorf("stop the private server: %w", err), s.Kill())
+	}
+	if exit.Code != 0 {
+		return fmt.Errorf("stop the private server: it %s: %s", exit, s.log.Last())
+	}
+	return nil
+}
+
+// Kill ends the server at once and waits for its end.
+func (s *Server) Kill() error {
+	s.client.Close()
+	if err := s.process.Kill(); err != nil && !errors.Is(err, agent.ErrExited) {
+		return fmt.Errorf("kill the private server: %w", err)
+	}
+	<-s.process.Done()
+	return nil
+}
