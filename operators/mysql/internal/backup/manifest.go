@@ -45,7 +45,7 @@ type Part struct {
 	Number int `json:"number"`
 	// Digest is what is stored.
 	objectstore.Digest
-	// Files are the paths of the files in it, relative to the data folder.
+	// Files are the paths of the files and folders in it, relative to the data folder. That of a folder ends in a slash.
 	Files []string `json:"files"`
 }
 

@@ -99,8 +99,9 @@ func basics(dir string) []string {
 type Server struct {
 	// DB is root's connection.
 	DB *sql.DB
-	// Dir is its data folder.
-	Dir string
+	// Dir is its data folder, Socket where it listens.
+	Dir    string
+	Socket string
 
 	t       *testing.T
 	command *exec.Cmd
@@ -115,7 +116,7 @@ func Run(t *testing.T, program, dir string, options ...string) *Server {
 	args := append(basics(dir), "--socket="+socket, "--pid-file="+filepath.Join(run, "pid"), "--tmpdir="+run, "--log-error="+filepath.Join(run, "log"),
 		"--log-bin=binlog", "--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--relay-log=relay", "--skip-replica-start=ON",
 		"--plugin-load-add=mysql_clone.so", "--plugin-load-add=auth_socket.so", "--secure-file-priv=NULL")
-	s := &Server{Dir: dir, t: t, command: exec.CommandContext(context.WithoutCancel(t.Context()), program, append(args, options...)...), done: make(chan struct{})}
+	s := &Server{Dir: dir, Socket: socket, t: t, command: exec.CommandContext(context.WithoutCancel(t.Context()), program, append(args, options...)...), done: make(chan struct{})}
 	// A test that is killed leaves no server behind.
 	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.command.Start(); err != nil {

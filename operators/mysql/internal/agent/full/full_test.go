@@ -1,0 +1,233 @@
+package full_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/full"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/mysqld"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/sandbox"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/backup"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/servers"
+	"github.com/kapok-operators/kapok/shared/agent"
+	"github.com/kapok-operators/kapok/shared/objectstore"
+	"github.com/kapok-operators/kapok/shared/objectstore/folder"
+)
+
+const uid = "5f0c"
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := servers.Forget(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// instance is a server that is backed up.
+type instance struct {
+	*servers.Server
+	options full.Options
+	id      *age.X25519Identity
+}
+
+// start runs a server with a little in it, and a store.
+func start(t *testing.T, program string) instance {
+	t.Helper()
+	s := servers.Run(t, program, servers.Blank(t, program))
+	s.Do("CREATE USER kapok_admin@localhost IDENTIFIED BY 'secret'", "GRANT ALL ON *.* TO kapok_admin@localhost WITH GRANT OPTION",
+		"CREATE DATABASE shop", "CREATE DATABASE bare", "CREATE TABLE shop.t (a INT PRIMARY KEY, b TEXT)", "CREATE TABLE shop.`odd name/ü` (a INT PRIMARY KEY)",
+		"INSERT INTO shop.`odd name/ü` VALUES (1)")
+	client, err := mysqld.Dial(s.Socket, "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	store, err := folder.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return instance{s, full.Options{
+		Store: store, Cluster: uid, Name: "first", Instance: "shop-0", Server: client, DataDir: s.Dir, CopyDir: filepath.Join(filepath.Dir(s.Dir), "copy"),
+		Recipients: []age.Recipient{id.Recipient()}, PartBytes: 10 << 20,
+	}, id}
+}
+
+// gone fails the test if a copy is left.
+func (i instance) gone(t *testing.T) {
+	t.Helper()
+	if _, err := os.Lstat(i.options.CopyDir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the copy is left: %v", err)
+	}
+}
+
+// unpack unpacks a backup into a new folder.
+func (i instance) unpack(t *testing.T, m backup.Full) (string, error) {
+	t.Helper()
+	dir := servers.Folder(t)
+	return dir, full.Unpack(t.Context(), full.Unpacking{Store: i.options.Store, Cluster: uid, Identities: []age.Identity{i.id}, DataDir: dir}, m)
+}
+
+// TestWhatIsTakenUnderLoadIsAMoment takes a backup while clients write. What is unpacked holds exactly the transactions that it says to have executed,
+// no half and no other, and they are between what the manifest promises at least and at most.
+func TestWhatIsTakenUnderLoadIsAMoment(t *testing.T) {
+	program := servers.Program(t, os.Getenv("KAPOK_MYSQLD"))
+	i := start(t, program)
+	before, err := gtid.Parse(i.Text("SELECT @@gtid_executed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for n := 1; ctx.Err() == nil; n++ {
+			if _, err := i.DB.ExecContext(t.Context(), fmt.Sprintf("INSERT INTO shop.t VALUES (%d, REPEAT('x', 2000))", n)); err != nil {
+				t.Errorf("write: %v", err)
+				return
+			}
+		}
+	})
+	time.Sleep(200 * time.Millisecond)
+	stored := int64(0)
+	i.options.Progress = func(done, _ int64) { stored = done }
+	m, err := full.Take(t.Context(), i.options)
+	stop()
+	writer.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.gone(t)
+	if m.Instance != "shop-0" || m.Method != "clone" || m.Version != i.Text("SELECT VERSION()") || !m.Sealed || m.Bytes < 10<<20 || stored != m.Bytes ||
+		len(m.Parts) < 3 || m.Newest.Before(m.Began) || m.Finished.Before(m.Newest) {
+		t.Errorf("manifest: %+v", m)
+	}
+	catalog, err := backup.Load(t.Context(), i.options.Store, uid)
+	if err != nil || len(catalog.Fulls) != 1 || len(catalog.Loose) != 0 || !catalog.Fulls[0].Holds.Equal(m.Holds) {
+		t.Errorf("catalog: %+v, %v", catalog, err)
+	}
+
+	dir, err := i.unpack(t, catalog.Fulls[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	// In the sandbox first, as a restore does it: it must tell what it holds without the binary log.
+	box, err := sandbox.Start(t.Context(), sandbox.Options{Mysqld: program, DataDir: dir, RunDir: servers.Folder(t), PoolBytes: 32 << 20, Supervisor: &agent.Supervisor{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := box.Client().Executed(t.Context())
+	if err := errors.Join(err, box.Stop(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	executed, err := gtid.Parse(text)
+	if err != nil || !executed.Contains(m.Holds) || !m.Within.Contains(executed) {
+		t.Errorf("it holds %s, %v, and should hold %s at least and %s at most", executed, err, m.Holds, m.Within)
+	}
+	s := servers.Run(t, program, dir)
+	rows := executed.Count() - before.Count()
+	if got, want := s.Text("SELECT CONCAT(COUNT(*), ' up to ', MAX(a)) FROM shop.t"), fmt.Sprintf("%d up to %d", rows, rows); got != want || rows == 0 {
+		t.Errorf("it holds %s rows, and the transactions of %s", got, want)
+	}
+	if got := s.Text("SELECT a FROM shop.`odd name/ü`"); got != "1" {
+		t.Errorf("the table of an odd name holds %s", got)
+	}
+	if got := s.Text("SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'bare'"); got != "1" {
+		t.Error("a database without a table is not there")
+	}
+	if s.Text("SELECT @@server_uuid") == i.Text("SELECT @@server_uuid") {
+		t.Error("the restored server takes itself for the one that was backed up")
+	}
+	s.Do("INSERT INTO shop.t VALUES (0, 'it can be written to')")
+}
+
+// failing is a store that fails at some objects.
+type failing struct {
+	objectstore.Store
+	at string
+}
+
+var errFailing = errors.New("503 slow down")
+
+// Put implements objectstore.Store.
+func (f failing) Put(ctx context.Context, key string, body io.Reader) error {
+	if strings.HasSuffix(key, f.at) {
+		_, _ = io.CopyN(io.Discard, body, 100)
+		return errFailing
+	}
+	return f.Store.Put(ctx, key, body)
+}
+
+// TestWhatIsNotWholeIsNoBackup breaks a backup at every kind of step. Nothing is then described, no copy is left, and the next attempt succeeds.
+func TestWhatIsNotWholeIsNoBackup(t *testing.T) {
+	program := servers.Program(t, os.Getenv("KAPOK_MYSQLD"))
+	i := start(t, program)
+	honest := i.options.Store
+	for _, at := range []string{"/000001", "/000002", "/manifest.json"} {
+		o := i.options
+		o.Store = failing{honest, at}
+		if m, err := full.Take(t.Context(), o); !errors.Is(err, errFailing) {
+			t.Errorf("fails at %s: %+v, %v", at, m, err)
+		}
+		i.gone(t)
+		if catalog, err := backup.Load(t.Context(), honest, uid); err != nil || len(catalog.Fulls) > 0 {
+			t.Errorf("failed at %s: there is %+v, %v", at, catalog.Fulls, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	o := i.options
+	o.Progress = func(int64, int64) { cancel() }
+	if m, err := full.Take(ctx, o); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %+v, %v", m, err)
+	}
+	i.gone(t)
+	// A killed agent leaves a copy.
+	if err := os.MkdirAll(filepath.Join(i.options.CopyDir, "shop"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	m, err := full.Take(t.Context(), i.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := i.unpack(t, m); err != nil {
+		t.Error(err)
+	}
+
+	spoilt := m
+	spoilt.Parts = append([]backup.Part(nil), m.Parts...)
+	spoilt.Parts[1].SHA256 = strings.Repeat("0", 64)
+	if _, err := i.unpack(t, spoilt); !errors.Is(err, objectstore.ErrCorrupt) {
+		t.Errorf("a changed part: %v", err)
+	}
+	spoilt = m
+	spoilt.Parts = m.Parts[1:]
+	if _, err := i.unpack(t, spoilt); err == nil {
+		t.Error("a backup without its first part is unpacked")
+	}
+	if err := honest.Delete(t.Context(), backup.PartKey(uid, m.Name, 2)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := i.unpack(t, m); !errors.Is(err, objectstore.ErrNotFound) {
+		t.Errorf("a lost part: %v", err)
+	}
+}

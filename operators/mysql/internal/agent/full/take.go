@@ -1,0 +1,198 @@
+package full
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"filippo.io/age"
+	"golang.org/x/sys/unix"
+
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/mysqld"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/backup"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/binlog"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
+	"github.com/kapok-operators/kapok/shared/objectstore"
+)
+
+const (
+	// MethodClone is the method of a backup that CLONE made.
+	MethodClone = "clone"
+	// partBytes is how much goes into a part, if no single file is larger.
+	partBytes = 256 << 20
+	// spare is what must be left on the volume beside the copy, as a share of the data: the server goes on writing.
+	spare = 0.1
+)
+
+// NoSpaceError says that there is no room for the copy.
+type NoSpaceError struct {
+	// Free is what the volume has, Needed what a backup takes for a while, in bytes.
+	Free, Needed int64
+}
+
+// Error implements error.
+func (e *NoSpaceError) Error() string {
+	const mib = 1 << 20
+	return fmt.Sprintf("a backup needs %d MiB on the data volume while it is taken, and %d MiB are free: enlarge storage.size", e.Needed/mib, e.Free/mib)
+}
+
+// Options say what is backed up, and where to.
+type Options struct {
+	// Store is where the backup goes, below the folder Cluster, the UID of the cluster.
+	Store   objectstore.Store
+	Cluster string
+	// Name is that of the backup, Instance that of the instance.
+	Name     string
+	Instance string
+	// Server is the instance's, with its data in DataDir.
+	Server  *mysqld.Client
+	DataDir string
+	// CopyDir is where the copy is made: a folder on the same volume. Whatever is there is removed, before and after.
+	CopyDir string
+	// Recipients are for whom the parts are encrypted; they are not without any.
+	Recipients []age.Recipient
+	// PartBytes is how much goes into a part, if no single file is larger; 0 means 256 MiB.
+	PartBytes int64
+	// Progress, if set, is told after each part how much of the copy is stored, in bytes.
+	Progress func(done, of int64)
+}
+
+// Take takes a full backup and returns its manifest, which is stored when it returns. After an error nothing is: parts that were stored are not
+// described by anything, and go when the catalog is swept.
+func Take(ctx context.Context, o Options) (m backup.Full, err error) {
+	if o.PartBytes == 0 {
+		o.PartBytes = partBytes
+	}
+	if err := os.RemoveAll(o.CopyDir); err != nil {
+		return backup.Full{}, fmt.Errorf("remove an earlier copy: %w", err)
+	}
+	if err := o.room(); err != nil {
+		return backup.Full{}, err
+	}
+	m = backup.Full{Name: o.Name, Instance: o.Instance, Method: MethodClone, Began: time.Now().UTC(), Sealed: len(o.Recipients) > 0}
+	if m.Version, err = o.Server.Version(ctx); err != nil {
+		return backup.Full{}, err
+	}
+	defer func() {
+		if left := os.RemoveAll(o.CopyDir); left != nil && err == nil {
+			err = fmt.Errorf("remove the copy: %w", left)
+		}
+	}()
+	if err := o.copy(ctx, &m); err != nil {
+		return backup.Full{}, err
+	}
+	if err := o.store(ctx, &m); err != nil {
+		return backup.Full{}, err
+	}
+	m.Finished = time.Now().UTC()
+	raw, err := backup.Encode(m)
+	if err != nil {
+		return backup.Full{}, err
+	}
+	if _, err := objectstore.Save(ctx, o.Store, backup.FullKey(o.Cluster, o.Name), strings.NewReader(string(raw))); err != nil {
+		return backup.Full{}, fmt.Errorf("store the backup's manifest: %w", err)
+	}
+	return m, nil
+}
+
+// room refuses a backup that the volume has no room for.
+func (o Options) room() error {
+	size, err := dataSize(o.DataDir)
+	if err != nil {
+		return fmt.Errorf("measure the data: %w", err)
+	}
+	var volume unix.Statfs_t
+	if err := unix.Statfs(o.DataDir, &volume); err != nil {
+		return fmt.Errorf("measure the volume: %w", err)
+	}
+	free := int64(volume.Bavail) * volume.Bsize //nolint:gosec // A volume of more than eight exabytes is not met.
+	if needed := size + int64(float64(size)*spare); free < needed {
+		return &NoSpaceError{Free: free, Needed: needed}
+	}
+	return nil
+}
+
+// dataSize is the size of what is copied: all but the logs.
+func dataSize(dir string) (total int64, err error) {
+	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // A server that runs makes and removes files.
+		}
+		if err != nil {
+			return err
+		}
+		name := entry.Name()
+		switch {
+		case entry.IsDir() && (name == "#innodb_redo" || name == "#innodb_temp"):
+			return fs.SkipDir
+		case entry.IsDir(), strings.HasPrefix(name, "binlog."), strings.HasPrefix(name, "relay"), strings.HasPrefix(name, "ibtmp"):
+			return nil
+		}
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		total += info.Size()
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("look at %s: %w", dir, err)
+	}
+	return total, nil
+}
+
+// copy makes the copy, and notes between what it is.
+func (o Options) copy(ctx context.Context, m *backup.Full) error {
+	look := func() (gtid.Set, error) {
+		text, err := o.Server.Executed(ctx)
+		if err != nil {
+			return gtid.Set{}, err
+		}
+		return gtid.Parse(text)
+	}
+	var err error
+	if m.Holds, err = look(); err != nil {
+		return err
+	}
+	if err := o.Server.CopyTo(ctx, o.CopyDir); err != nil {
+		return err
+	}
+	if m.Within, err = look(); err != nil {
+		return err
+	}
+	committed, err := newest(o.DataDir)
+	if err != nil {
+		return err
+	}
+	// The clock of the instance may be behind that of the primary.
+	if m.Newest = time.Now().UTC(); committed.After(m.Newest) {
+		m.Newest = committed
+	}
+	return nil
+}
+
+// newest returns when the newest of the transactions was committed that are in the last two files of the binary log, by the clock of their primary.
+func newest(dataDir string) (at time.Time, err error) {
+	files, err := binlog.Files(dataDir)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the binary log: %w", err)
+	}
+	for _, file := range files[max(0, len(files)-2):] {
+		committed, err := binlog.Newest(file)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if committed.After(at) {
+			at = committed
+		}
+	}
+	return at, nil
+}
