@@ -29,16 +29,18 @@ const (
 	spare = 0.1
 )
 
-// NoSpaceError says that there is no room for the copy.
+// NoSpaceError says that there is not enough room on the data volume.
 type NoSpaceError struct {
-	// Free is what the volume has, Needed what a backup takes for a while, in bytes.
+	// What needs the room.
+	What string
+	// Free is what the volume has, Needed what it takes, if only for a while, in bytes.
 	Free, Needed int64
 }
 
 // Error implements error.
 func (e *NoSpaceError) Error() string {
 	const mib = 1 << 20
-	return fmt.Sprintf("a backup needs %d MiB on the data volume while it is taken, and %d MiB are free: enlarge storage.size", e.Needed/mib, e.Free/mib)
+	return fmt.Sprintf("%s needs %d MiB on the data volume, and %d MiB are free: enlarge storage.size", e.What, e.Needed/mib, e.Free/mib)
 }
 
 // Options say what is backed up, and where to.
@@ -112,7 +114,7 @@ func (o Options) room() error {
 	}
 	free := int64(volume.Bavail) * volume.Bsize //nolint:gosec // A volume of more than eight exabytes is not met.
 	if needed := size + int64(float64(size)*spare); free < needed {
-		return &NoSpaceError{Free: free, Needed: needed}
+		return &NoSpaceError{What: "the copy that a backup is made from", Free: free, Needed: needed}
 	}
 	return nil
 }
