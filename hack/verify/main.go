@@ -5,7 +5,8 @@
 //	verify modules -root DIR           one Kubernetes minor everywhere, no replace in what is published
 //	verify source -root DIR            no complexity nolint, no package source's host, no path of this machine (files on standard input)
 //	verify links -root DIR             relative links of the documents lead somewhere (files on standard input)
-//	verify tally -lane NAME -out FILE [-follow]  reads `go test -json` on standard input, prints it for people, writes the counts
+//	verify tally -lane NAME -out FILE [-follow] [-whole]  reads `go test -json` on standard input, prints it for people, writes the
+//	                                   counts; with -whole it fails if a test was skipped
 //	verify summary DIR                 adds up the counts of every lane and prints the closing line
 package main
 
@@ -40,6 +41,7 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	target := flags.String("out", "", "where to write")
 	lane := flags.String("lane", "test", "name of the group of tests that is counted")
 	follow := flags.Bool("follow", false, "name each test as it begins")
+	whole := flags.Bool("whole", false, "a test that is skipped counts as failed")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -57,7 +59,7 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	case "links":
 		return checkLinks(*root, in, out)
 	case "tally":
-		return tally(*lane, *target, *follow, in, out)
+		return tally(*lane, *target, gotest.Options{Follow: *follow, Whole: *whole}, in, out)
 	case "summary":
 		return summary(flags.Args(), out)
 	default:
@@ -130,15 +132,20 @@ func names(in io.Reader) ([]string, error) {
 	return files, nil
 }
 
-func tally(lane, target string, follow bool, in io.Reader, out io.Writer) error {
-	counts, err := gotest.Tally(lane, follow, in, out)
+func tally(lane, target string, o gotest.Options, in io.Reader, out io.Writer) error {
+	counts, err := gotest.Tally(lane, o, in, out)
 	if err != nil {
 		return err
 	}
-	if target == "" {
-		return nil
+	if target != "" {
+		if err := gotest.Write(target, counts); err != nil {
+			return err
+		}
 	}
-	return gotest.Write(target, counts)
+	if o.Whole && counts.Skipped > 0 {
+		return fmt.Errorf("%d tests were skipped, where none may be missing", counts.Skipped)
+	}
+	return nil
 }
 
 func summary(args []string, out io.Writer) error {

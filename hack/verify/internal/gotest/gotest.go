@@ -35,10 +35,17 @@ type event struct {
 	FailedBuild string
 }
 
-// Tally reads the stream to its end. It prints each package as it ends, and the output of every failing test. With follow
-// it prints each test as it begins, and what it says at once, whether it fails in the end or not.
-func Tally(lane string, follow bool, in io.Reader, out io.Writer) (Counts, error) {
-	t := tallier{counts: Counts{Lane: lane}, out: out, follow: follow, output: map[string][]string{}, failedIn: map[string]bool{}}
+// Options say how a stream is read.
+type Options struct {
+	// Follow prints each test as it begins, and what it says at once, whether it fails in the end or not.
+	Follow bool
+	// Whole counts a test that was skipped as failed: nothing is to be missing where the run is made.
+	Whole bool
+}
+
+// Tally reads the stream to its end. It prints each package as it ends, and the output of every failing test.
+func Tally(lane string, o Options, in io.Reader, out io.Writer) (Counts, error) {
+	t := tallier{counts: Counts{Lane: lane}, out: out, Options: o, output: map[string][]string{}, failedIn: map[string]bool{}}
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
@@ -59,9 +66,9 @@ func Tally(lane string, follow bool, in io.Reader, out io.Writer) (Counts, error
 const slow = 2
 
 type tallier struct {
-	counts   Counts
-	out      io.Writer
-	follow   bool
+	counts Counts
+	out    io.Writer
+	Options
 	output   map[string][]string
 	failedIn map[string]bool
 }
@@ -73,13 +80,13 @@ func (t *tallier) take(e event) {
 		if e.ImportPath != "" {
 			key = e.ImportPath
 		}
-		if t.follow && e.ImportPath == "" {
+		if t.Follow && e.ImportPath == "" {
 			t.pass(e.Output)
 			return
 		}
 		t.output[key] = append(t.output[key], e.Output)
 	case "run":
-		if t.follow && !strings.Contains(e.Test, "/") {
+		if t.Follow && !strings.Contains(e.Test, "/") {
 			fmt.Fprintf(t.out, "  run   %s\n", e.Test)
 		}
 	case "pass", "fail", "skip":
@@ -101,6 +108,10 @@ func (t *tallier) endTest(e event, key string) {
 		}
 	case "skip":
 		t.counts.Skipped++
+		if t.Whole {
+			t.counts.Failed++
+			t.counts.Failing = append(t.counts.Failing, e.Package+" "+e.Test+" (skipped)")
+		}
 		fmt.Fprintf(t.out, "  skip  %s %s\n", e.Package, e.Test)
 	case "fail":
 		t.counts.Failed++

@@ -12,7 +12,7 @@ import (
 func TestTally(t *testing.T) {
 	tests := map[string]struct {
 		events                  []string
-		follow                  bool
+		options                 gotest.Options
 		passed, failed, skipped int
 		failing                 []string
 		says                    string
@@ -57,6 +57,17 @@ func TestTally(t *testing.T) {
 			},
 			skipped: 1, says: "skip  p TestA",
 		},
+		"where nothing may be missing, it is a failure": {
+			events: []string{
+				`{"Action":"skip","Package":"p","Test":"TestA"}`,
+				`{"Action":"pass","Package":"p"}`,
+			},
+			options: gotest.Options{Whole: true}, skipped: 1, failed: 1, failing: []string{"p TestA (skipped)"}, says: "skip  p TestA",
+		},
+		"a package without tests is nothing that is missing": {
+			events:  []string{`{"Action":"skip","Package":"p"}`},
+			options: gotest.Options{Whole: true},
+		},
 		"a package without tests counts nothing": {
 			events: []string{`{"Action":"skip","Package":"p"}`},
 		},
@@ -69,14 +80,14 @@ func TestTally(t *testing.T) {
 				`{"Action":"run","Package":"p","Test":"TestA"}`,
 				`{"Action":"run","Package":"p","Test":"TestA/case"}`,
 			},
-			follow: true, says: "run   TestA\n", silent: "case",
+			options: gotest.Options{Follow: true}, says: "run   TestA\n", silent: "case",
 		},
 		"what a followed test says is shown at once": {
 			events: []string{
 				`{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}`,
 				`{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:1: 120000 steps\n"}`,
 			},
-			follow: true, says: "120000 steps", silent: "===",
+			options: gotest.Options{Follow: true}, says: "120000 steps", silent: "===",
 		},
 		"what is no event is passed on": {
 			events: []string{"go: cannot find main module"},
@@ -86,7 +97,7 @@ func TestTally(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
-			counts, err := gotest.Tally("unit", test.follow, strings.NewReader(strings.Join(test.events, "\n")), &out)
+			counts, err := gotest.Tally("unit", test.options, strings.NewReader(strings.Join(test.events, "\n")), &out)
 			if err != nil {
 				t.Fatal(err)
 			}

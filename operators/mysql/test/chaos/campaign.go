@@ -294,7 +294,7 @@ func (c *Campaign) wholeAgain(ctx context.Context, over, within time.Duration) e
 		switch {
 		case err != nil:
 			since = time.Time{}
-			return false, err.Error(), nil //nolint:nilerr // Whatever is waited for may be what makes it fail.
+			return lab.NotYet(err)
 		case !lab.Healthy(cluster):
 			since = time.Time{}
 		case since.IsZero():

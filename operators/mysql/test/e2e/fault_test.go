@@ -44,7 +44,7 @@ func TestKilledServer(t *testing.T) {
 				func(ctx context.Context) (bool, string, error) {
 					began, err := serverStart(ctx, s, replica)
 					if err != nil {
-						return false, err.Error(), nil
+						return lab.NotYet(err)
 					}
 					return began.After(killed.Add(-2 * time.Second)), "it runs since " + began.Format(time.TimeOnly), nil
 				}))

@@ -151,7 +151,7 @@ func (c *Cluster) WaitFor(ctx context.Context, timeout time.Duration, what strin
 	err := c.Wait(ctx, timeout, c.Key.Name+" "+what, func(ctx context.Context) (bool, string, error) {
 		cluster, err := c.Get(ctx)
 		if err != nil {
-			return notYet(err)
+			return NotYet(err)
 		}
 		found = cluster
 		return condition(cluster), Describe(cluster), nil
@@ -178,7 +178,7 @@ func (c *Cluster) WaitCondition(ctx context.Context, timeout time.Duration, kind
 	err := c.Wait(ctx, timeout, c.Key.Name+" "+what, func(ctx context.Context) (bool, string, error) {
 		cluster, err := c.Get(ctx)
 		if err != nil {
-			return notYet(err)
+			return NotYet(err)
 		}
 		found = meta.FindStatusCondition(cluster.Status.Conditions, kind)
 		if found == nil {

@@ -86,7 +86,7 @@ func (l *Lab) WaitOperator(ctx context.Context, timeout time.Duration) error {
 	return l.Wait(ctx, timeout, "the operator", func(ctx context.Context) (bool, string, error) {
 		var d appsv1.Deployment
 		if err := l.Client.Get(ctx, key, &d); err != nil {
-			return notYet(err)
+			return NotYet(err)
 		}
 		done, seen := available(d)
 		return done, seen, nil
@@ -117,7 +117,7 @@ func (l *Lab) applyAll(ctx context.Context, objects []*unstructured.Unstructured
 			case err == nil:
 				return true, "", nil
 			case meta.IsNoMatchError(err) || apierrors.IsNotFound(err):
-				return notYet(err)
+				return NotYet(err)
 			default:
 				return false, "", err
 			}

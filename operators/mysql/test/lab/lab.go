@@ -82,7 +82,7 @@ func (l *Lab) Load(ctx context.Context, archives ...string) error {
 		// A busy machine may make a cluster look as if it were not up yet.
 		err := l.Wait(ctx, 3*time.Minute, "the load of "+archive, func(ctx context.Context) (bool, string, error) {
 			if err := l.provider.LoadImageArchive(ctx, archive); err != nil {
-				return notYet(err)
+				return NotYet(err)
 			}
 			return true, "", nil
 		})
@@ -99,7 +99,7 @@ func (l *Lab) waitForNodes(ctx context.Context) error {
 	return l.Wait(ctx, 3*time.Minute, "the nodes", func(ctx context.Context) (bool, string, error) {
 		var nodes corev1.NodeList
 		if err := l.Client.List(ctx, &nodes); err != nil {
-			return notYet(err)
+			return NotYet(err)
 		}
 		ready := 0
 		for _, n := range nodes.Items {

@@ -77,7 +77,7 @@ func (l *Lab) WaitNode(ctx context.Context, timeout time.Duration, name string, 
 	return l.Wait(ctx, timeout, what, func(ctx context.Context) (bool, string, error) {
 		var node corev1.Node
 		if err := l.Client.Get(ctx, client.ObjectKey{Name: name}, &node); err != nil {
-			return notYet(err)
+			return NotYet(err)
 		}
 		return nodeReady(node) == ready, fmt.Sprintf("ready=%t", nodeReady(node)), nil
 	})

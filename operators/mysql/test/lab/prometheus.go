@@ -73,7 +73,7 @@ func (l *Lab) StartPrometheus(ctx context.Context, namespace string, o Prometheu
 	return p, l.Wait(ctx, 2*time.Minute, "Prometheus and Alertmanager", func(ctx context.Context) (bool, string, error) {
 		for _, port := range []int{prometheusPort, alertmanagerPort} {
 			if _, err := p.get(ctx, port, "/-/ready", nil); err != nil {
-				return notYet(err)
+				return NotYet(err)
 			}
 		}
 		return true, "", nil

@@ -62,7 +62,7 @@ func (c *Cluster) StartRecorders(ctx context.Context, interval time.Duration) ([
 		}
 		err := c.Wait(ctx, 2*time.Minute, r.pod, func(ctx context.Context) (bool, string, error) {
 			if err := r.control(ctx, request, &Recording{}); err != nil {
-				return notYet(err)
+				return NotYet(err)
 			}
 			return true, "", nil
 		})
@@ -144,7 +144,7 @@ func (r *Recorder) Acknowledged(ctx context.Context, after, timeout time.Duratio
 	request := fmt.Sprintf("acknowledged?after=%s&within=%s", after, within)
 	return r.cluster.Wait(ctx, timeout, "acknowledged writes of "+r.pod, func(ctx context.Context) (bool, string, error) {
 		if err := r.control(ctx, request, &Recording{}); err != nil {
-			return notYet(err)
+			return NotYet(err)
 		}
 		return true, "", nil
 	})

@@ -12,8 +12,8 @@ const pollInterval = 200 * time.Millisecond
 // Check looks once: done ends the wait well, the text says what is seen, an error ends the wait badly.
 type Check func(ctx context.Context) (done bool, seen string, err error)
 
-// notYet ends a look that failed: whatever is waited for may be what makes it fail.
-func notYet(err error) (done bool, seen string, failed error) { return false, err.Error(), nil }
+// NotYet ends a look that failed: whatever is waited for may be what makes it fail.
+func NotYet(err error) (done bool, seen string, failed error) { return false, err.Error(), nil }
 
 // Wait looks until the check is done, for at most the timeout. What was seen is logged whenever it changes, and is part of
 // the error.

@@ -88,7 +88,7 @@ func (c *Cluster) StartWorkload(ctx context.Context, o WorkloadOptions) (*Worklo
 	return w, c.Wait(ctx, 90*time.Second, "the workload", func(ctx context.Context) (bool, string, error) {
 		var pod corev1.Pod
 		if err := c.Client.Get(ctx, client.ObjectKey{Namespace: c.Key.Namespace, Name: w.pod}, &pod); err != nil {
-			return notYet(err)
+			return NotYet(err)
 		}
 		if pod.Status.Phase == corev1.PodFailed {
 			return false, "", fmt.Errorf("its pod failed: %s", terminated(pod))
@@ -98,7 +98,7 @@ func (c *Cluster) StartWorkload(ctx context.Context, o WorkloadOptions) (*Worklo
 		}
 		report, err := w.Report(ctx)
 		if err != nil {
-			return notYet(err)
+			return NotYet(err)
 		}
 		return report.Tally.Acknowledged > 0, fmt.Sprintf("no row acknowledged yet %v", report.Errors), nil
 	})
@@ -197,7 +197,7 @@ func (w *Workload) Recovered(ctx context.Context, timeout time.Duration) (Event,
 	var event Event
 	err := w.cluster.Wait(ctx, timeout, "acknowledged writes", func(ctx context.Context) (bool, string, error) {
 		if err := w.control(ctx, "recovered?within="+within.String(), &event); err != nil {
-			return notYet(err)
+			return NotYet(err)
 		}
 		return true, "", nil
 	})
