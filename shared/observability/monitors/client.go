@@ -6,6 +6,9 @@ import (
 	"fmt"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -13,7 +16,8 @@ import (
 )
 
 // Client returns a client that reads the kinds of this package from the watcher's cache and does all else as base does. Reading
-// them fails unless the state is Available.
+// them fails with ErrUnavailable unless the state is Available; so does to apply one that the API server does not serve any more,
+// which also has the watcher look at once.
 func (w *Watcher) Client(base client.Client) client.Client { return &routed{Client: base, watcher: w} }
 
 type routed struct {
@@ -45,6 +49,23 @@ func (r *routed) List(ctx context.Context, list client.ObjectList, opts ...clien
 		return reader.List(ctx, list, opts...)
 	}
 	return r.Client.List(ctx, list, opts...)
+}
+
+// Apply implements client.Writer. That the kinds have gone shows here first.
+func (r *routed) Apply(ctx context.Context, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+	err := r.Client.Apply(ctx, obj, opts...)
+	if !unserved(err) {
+		return err
+	}
+	r.watcher.lookAgain()
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+// unserved says whether an error means that the API server does not serve a kind. A missing object, or a missing namespace, is
+// another thing: then the answer comes from the kind's own handler and not from where nothing is found.
+func unserved(err error) bool {
+	return meta.IsNoMatchError(err) || apierrors.IsMethodNotSupported(err) ||
+		apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
 // Configuration makes an apply configuration of a typed object: all that is set in it, and nothing else. There are no

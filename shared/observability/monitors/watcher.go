@@ -80,6 +80,7 @@ type Watcher struct {
 	discovery  *discovery.DiscoveryClient
 	reader     client.Reader
 	namespaces []string
+	again      chan struct{}
 
 	mu     sync.Mutex
 	state  State
@@ -110,7 +111,8 @@ func New(opts Options) (*Watcher, error) {
 	if len(namespaces) == 0 {
 		namespaces = []string{metav1.NamespaceAll}
 	}
-	return &Watcher{opts: opts, http: httpClient, discovery: found, reader: live, namespaces: namespaces, state: State{Availability: Unknown}}, nil
+	return &Watcher{opts: opts, http: httpClient, discovery: found, reader: live, namespaces: namespaces,
+		again: make(chan struct{}, 1), state: State{Availability: Unknown}}, nil
 }
 
 // NeedLeaderElection lets standby replicas have a warm cache too.
@@ -127,7 +129,16 @@ func (w *Watcher) Start(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
+		case <-w.again:
 		}
+	}
+}
+
+// lookAgain has the watcher look before its time; to ask twice is to ask once.
+func (w *Watcher) lookAgain() {
+	select {
+	case w.again <- struct{}{}:
+	default:
 	}
 }
 
@@ -309,14 +320,15 @@ func (w *Watcher) set(state State) {
 // current returns the cache, or an error while there is none.
 func (w *Watcher) current() (client.Reader, error) {
 	if w == nil {
-		return nil, errNoCache
+		return nil, ErrUnavailable
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.cached == nil {
-		return nil, errNoCache
+		return nil, ErrUnavailable
 	}
 	return w.cached, nil
 }
 
-var errNoCache = errors.New("prometheus-operator's kinds are not available")
+// ErrUnavailable says that the kinds could not be used: they are not there, or not any more.
+var ErrUnavailable = errors.New("prometheus-operator's kinds are not available")

@@ -1,7 +1,9 @@
 package monitors_test
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -53,7 +55,7 @@ func await(t *testing.T, what string, done func() bool) {
 // run starts a watcher until the end of the test.
 func run(t *testing.T, opts monitors.Options) *monitors.Watcher {
 	t.Helper()
-	opts.Interval, opts.Logger = 100*time.Millisecond, logr.Discard()
+	opts.Interval, opts.Logger = cmp.Or(opts.Interval, 100*time.Millisecond), logr.Discard()
 	w, err := monitors.New(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -190,6 +192,46 @@ func TestTheKindsComeAndGo(t *testing.T) {
 	if !slices.Equal(slices.Compact(states), want) {
 		t.Errorf("the states were %v", states)
 	}
+}
+
+// TestAWriteThatFindsNoKindHasItLookedFor: whoever writes learns that the kinds have gone, and the watcher does not wait until it
+// looks anyway. A namespace that is not there is no such thing.
+func TestAWriteThatFindsNoKindHasItLookedFor(t *testing.T) {
+	s := newScheme(t)
+	env := testkit.StartEnv(t, testkit.EnvOptions{Scheme: s})
+	install(t, env)
+	if err := env.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "own"}}); err != nil {
+		t.Fatal(err)
+	}
+	// It looks once, so that there must be something to see.
+	for _, list := range []client.ObjectList{&monitoringv1.PodMonitorList{}, &monitoringv1.PrometheusRuleList{}} {
+		await(t, "kinds", func() bool { return env.Client.List(t.Context(), list) == nil })
+	}
+	w := run(t, monitors.Options{Config: env.Config, Scheme: s, Interval: time.Hour})
+	is := func(a monitors.Availability) func() bool { return func() bool { return w.State().Availability == a } }
+	await(t, "a watcher that has seen them", is(monitors.Available))
+	write := func(namespace string) error {
+		object := podMonitor()
+		object.Namespace = namespace
+		configuration, err := monitors.Configuration(object, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w.Client(env.Client).Apply(t.Context(), configuration, client.FieldOwner("test"))
+	}
+	if err := write("nowhere"); !apierrors.IsNotFound(err) || errors.Is(err, monitors.ErrUnavailable) {
+		t.Errorf("into a namespace that is not there: %v", err)
+	}
+	if err := write("own"); err != nil {
+		t.Fatal(err)
+	}
+	uninstall(t, env)
+	if !is(monitors.Available)() {
+		t.Fatal("it has looked although nothing was written")
+	}
+	// The API server goes on serving the kind for a moment.
+	await(t, "refusal", func() bool { return errors.Is(write("own"), monitors.ErrUnavailable) })
+	await(t, "absence", is(monitors.Absent))
 }
 
 func podMonitor() *monitoringv1.PodMonitor {

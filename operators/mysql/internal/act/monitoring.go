@@ -9,7 +9,6 @@ import (
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -109,8 +108,8 @@ func monitoringReason(err error) string {
 	switch {
 	case apierrors.IsForbidden(err):
 		return v1alpha1.ReasonMonitoringForbidden
-	case meta.IsNoMatchError(err):
-		// The definitions have just gone; the watcher notices a little later.
+	case errors.Is(err, monitors.ErrUnavailable):
+		// The definitions have just gone; the watcher says more a moment later.
 		return v1alpha1.ReasonNoPrometheusOperator
 	}
 	return v1alpha1.ReasonApplyFailed

@@ -37,18 +37,22 @@ func installMonitoring(t *testing.T) {
 		if err := definitions(t).Create(t.Context(), crd); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() {
-			c := definitions(t)
-			if err := c.Delete(context.Background(), crd); err != nil {
-				t.Error(err)
-			}
-			for n := 0; !apierrors.IsNotFound(c.Get(context.Background(), client.ObjectKeyFromObject(crd), crd)); n++ {
-				if n == 3000 {
-					t.Fatalf("%s stays", crd.Name)
-				}
-				time.Sleep(20 * time.Millisecond)
-			}
-		})
+		t.Cleanup(func() { removeDefinition(t, crd) })
+	}
+}
+
+// removeDefinition removes a definition, if it is still there, and waits until it has gone.
+func removeDefinition(t *testing.T, crd *apiextensionsv1.CustomResourceDefinition) {
+	t.Helper()
+	c := definitions(t)
+	if err := client.IgnoreNotFound(c.Delete(context.Background(), crd)); err != nil {
+		t.Error(err)
+	}
+	for n := 0; !apierrors.IsNotFound(c.Get(context.Background(), client.ObjectKeyFromObject(crd), crd)); n++ {
+		if n == 3000 {
+			t.Fatalf("%s stays", crd.Name)
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 
@@ -66,15 +70,16 @@ func definitions(t *testing.T) client.Client {
 	return c
 }
 
-// watching gives the world's operator a watcher of prometheus-operator's kinds, whose writes go through base.
-func (w *world) watching(base client.Client) *monitors.Watcher {
+// watching gives the world's operator a watcher of prometheus-operator's kinds that looks that often, and whose writes go through
+// base.
+func (w *world) watching(base client.Client, interval time.Duration) {
 	w.t.Helper()
 	selector, err := labels.Parse(manifest.LabelCluster)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	watcher, err := monitors.New(monitors.Options{Config: env.Config, Scheme: scheme, Namespaces: []string{w.name.Namespace}, Selector: selector,
-		Interval: 50 * time.Millisecond, Logger: logr.Discard()})
+		Interval: interval, Logger: logr.Discard()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -90,8 +95,10 @@ func (w *world) watching(base client.Client) *monitors.Watcher {
 	objects := w.Actor.Objects.(*act.KubernetesObjects)
 	objects.Monitors = watcher
 	objects.MonitorApplier = &apply.Applier{Client: watcher.Client(base), FieldOwner: "mysql-operator"}
-	return watcher
 }
+
+// often is how often a watcher looks that is to see what happens in a test.
+const often = 50 * time.Millisecond
 
 // monitored returns the condition.
 func (w *world) monitored() metav1.Condition {
@@ -141,7 +148,7 @@ var allMonitoring = []string{"ConfigMap db-mysql-dashboard", "PodMonitor db-mysq
 // without a restart; somebody's change is undone; switched off, they go.
 func TestMonitoringComesWithItsKinds(t *testing.T) {
 	w := healthy(t, 3)
-	w.watching(w.writes)
+	w.watching(w.writes, often)
 	w.soon("word of what is missing", func() bool { return w.monitored().Reason == v1alpha1.ReasonNoPrometheusOperator })
 	if ready := condition.Find(w.cluster().Status.Conditions, v1alpha1.ConditionReady); ready.Status != metav1.ConditionTrue {
 		t.Errorf("without prometheus-operator the cluster is not ready: %+v", ready)
@@ -210,7 +217,7 @@ func TestAMissingPermissionForMonitoringIsAWord(t *testing.T) {
 			return apierrors.NewForbidden(schema.GroupResource{Group: "monitoring.coreos.com", Resource: "podmonitors"}, "db-mysql", errors.New("the role lacks it"))
 		},
 	})
-	w.watching(forbidden)
+	w.watching(forbidden, often)
 	installMonitoring(t)
 	w.soon("word of what is missing", func() bool { return w.monitored().Reason == v1alpha1.ReasonMonitoringForbidden })
 	if c := w.monitored(); !strings.Contains(c.Message, "podmonitors") {
@@ -225,4 +232,31 @@ func TestAMissingPermissionForMonitoringIsAWord(t *testing.T) {
 	if got := w.monitoringObjects(); len(got) != 0 {
 		t.Errorf("there are %v", got)
 	}
+}
+
+// TestDefinitionsThatGoAreNoRefusal: it is said what is missing as soon as something is to be written, and not only when the
+// watcher would have looked again; that the API server refuses an object is never said.
+func TestDefinitionsThatGoAreNoRefusal(t *testing.T) {
+	w := healthy(t, 1)
+	installMonitoring(t)
+	for _, list := range []client.ObjectList{&monitoringv1.PodMonitorList{}, &monitoringv1.PrometheusRuleList{}} {
+		for n := 0; api.List(t.Context(), list) != nil; n++ {
+			if n == 3000 {
+				t.Fatalf("%T cannot be listed", list)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	w.watching(w.writes, time.Hour)
+	w.soon("monitoring", func() bool { return w.monitored().Status == metav1.ConditionTrue })
+	for _, crd := range testkit.MonitoringCRDs(t) {
+		removeDefinition(t, crd)
+	}
+	w.soon("word that they have gone", func() bool {
+		c := w.monitored()
+		if c.Status == metav1.ConditionFalse && c.Reason != v1alpha1.ReasonNoPrometheusOperator {
+			t.Fatalf("%+v", c)
+		}
+		return c.Reason == v1alpha1.ReasonNoPrometheusOperator && strings.Contains(c.Message, "install prometheus-operator")
+	})
 }

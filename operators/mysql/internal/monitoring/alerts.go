@@ -169,6 +169,8 @@ func Alerts(s Scope) []Alert {
 	}
 	if s.Instances > 1 {
 		alerts = append(alerts, Alert{
+			// A replica that is lost leaves the voters after half a minute, so that the others make up for it and one more may be
+			// lost. This is for what they cannot make up for; of the single one MySQLInstanceMissing tells.
 			Name: "MySQLNotRedundant", Severity: Warning, For: time.Minute,
 			Expr: `(kapok_mysql_agent_attached_voters{$sel} < 1` +
 				` or (kapok_mysql_agent_attached_voters{$sel} <= kapok_mysql_agent_required_acknowledgements{$sel}` +

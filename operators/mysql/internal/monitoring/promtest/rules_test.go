@@ -203,6 +203,19 @@ func TestAlertsFireAndResolve(t *testing.T) {
 			instance("kapok_mysql_agent_attached_voters", "shop-0", "1x20 0x20"), instance("kapok_mysql_agent_required_acknowledgements", "shop-0", "1x60"),
 			instance("kapok_mysql_agent_voters", "shop-0", "2x20 1x40"), instance("kapok_mysql_agent_writable", "shop-0", "1x60"),
 		}, []moment{{minutes(5), nil}, {minutes(7), []string{"shop-0"}}}},
+		// Half a minute later the one that is away votes no more, and one of the two that are left can be lost.
+		"one replica of three is made up for": {"MySQLNotRedundant", []series{
+			instance("kapok_mysql_agent_attached_voters", "shop-0", "2x10 1x50"), instance("kapok_mysql_agent_required_acknowledgements", "shop-0", "1x60"),
+			instance("kapok_mysql_agent_voters", "shop-0", "3x12 2x50"), instance("kapok_mysql_agent_writable", "shop-0", "1x60"),
+		}, []moment{{minutes(3), nil}, {minutes(4), nil}, {minutes(10), nil}}},
+		"then the other one is lost as well": {"MySQLNotRedundant", []series{
+			instance("kapok_mysql_agent_attached_voters", "shop-0", "2x10 1x10 0x40"), instance("kapok_mysql_agent_required_acknowledgements", "shop-0", "1x22 0x40"),
+			instance("kapok_mysql_agent_voters", "shop-0", "3x12 2x10 1x40"), instance("kapok_mysql_agent_writable", "shop-0", "1x60"),
+		}, []moment{{minutes(5), nil}, {minutes(7), []string{"shop-0"}}, {minutes(12), []string{"shop-0"}}}},
+		"two of five are made up for, three are not": {"MySQLNotRedundant", []series{
+			instance("kapok_mysql_agent_attached_voters", "shop-0", "4x10 2x20 1x30"), instance("kapok_mysql_agent_required_acknowledgements", "shop-0", "2x13 1x17 1x30"),
+			instance("kapok_mysql_agent_voters", "shop-0", "5x12 4 3x47"), instance("kapok_mysql_agent_writable", "shop-0", "1x60"),
+		}, []moment{{minutes(5), nil}, {minutes(7.5), nil}, {minutes(10), []string{"shop-0"}}}},
 		"a primary that is drained is not judged": {"MySQLNotRedundant", []series{
 			instance("kapok_mysql_agent_attached_voters", "shop-0", "0x60"), instance("kapok_mysql_agent_writable", "shop-0", "0x60"),
 		}, []moment{{minutes(5), nil}}},
