@@ -88,6 +88,8 @@ type Directive struct {
 	Restart bool `json:"restart,omitempty"`
 	// Users are the accounts that the primary keeps.
 	Users []User `json:"users,omitempty"`
+	// Backup is what the instance does for backups, beside everything else.
+	Backup *BackupDuty `json:"backup,omitempty"`
 }
 
 // PrimaryDuty is how to be the source of an epoch.

@@ -112,6 +112,12 @@ type Report struct {
 	// Rejoin is how the instance came back, or comes back, after it served an earlier epoch than the promised one; nil if
 	// there was nothing to decide.
 	Rejoin *Rejoin `json:"rejoin,omitempty"`
+	// Backup is what it does for backups.
+	Backup *BackupReport `json:"backup,omitempty"`
+	// Restore is how far the restore is that its pod was told of; nil without one. Restored: the data are those that it brought back, and a
+	// cluster that begins with a restore may be founded on them.
+	Restore  *RestoreReport `json:"restore,omitempty"`
+	Restored bool           `json:"restored,omitempty"`
 	// Problem is what keeps the instance from being what it is told, for people; ProblemReason is its one-word name.
 	Problem       string `json:"problem,omitempty"`
 	ProblemReason string `json:"problemReason,omitempty"`
