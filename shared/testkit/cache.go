@@ -12,6 +12,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -26,6 +27,9 @@ type Kept struct {
 	List client.ObjectList
 	// Options narrow down what is kept of it, as they would narrow down a List.
 	Options []client.ListOption
+	// Fields returns what lists may select an object by, beside its labels; nil if there is nothing. A cache has to be told, as an
+	// operator's has.
+	Fields func(client.Object) fields.Set
 }
 
 // Moment is what a cache held at some time.
@@ -205,13 +209,14 @@ func (c *Cache) list(ctx context.Context, below client.WithWatch, list client.Ob
 	if err != nil {
 		return err
 	}
-	if _, ok := c.kinds[gvk]; !ok {
+	kept, ok := c.kinds[gvk]
+	if !ok {
 		return below.List(ctx, list, opts...)
 	}
 	var wanted client.ListOptions
 	wanted.ApplyOptions(opts)
-	if wanted.FieldSelector != nil || wanted.Continue != "" || wanted.Limit != 0 {
-		return errors.New("the cache answers lists by namespace and labels alone")
+	if wanted.FieldSelector != nil && kept.Fields == nil || wanted.Continue != "" || wanted.Limit != 0 {
+		return errors.New("the cache answers lists by namespace, labels and the fields that it was told of alone")
 	}
 	c.mu.Lock()
 	held := c.held[gvk]
@@ -220,6 +225,9 @@ func (c *Cache) list(ctx context.Context, below client.WithWatch, list client.Ob
 	for _, key := range sortedKeys(held) {
 		obj := held[key]
 		if wanted.Namespace != "" && wanted.Namespace != obj.GetNamespace() {
+			continue
+		}
+		if wanted.FieldSelector != nil && !wanted.FieldSelector.Matches(kept.Fields(obj)) {
 			continue
 		}
 		if wanted.LabelSelector != nil && !wanted.LabelSelector.Matches(labels.Set(obj.GetLabels())) {
