@@ -24,11 +24,19 @@ guard() {
   (cd "$ROOT/shared" && go run ./cmd/secretguard "$ROOT/operators/$1/config/secretguard/guard.yaml")
 }
 
-# reference PRODUCT writes the reference of an operator's API for people.
+# reference PRODUCT writes the reference of an operator's API for people, a file for each kind. What the kinds share is told
+# with the main one.
 reference() {
+  local definition kind
   mkdir -p "$ROOT/docs/reference"
-  "$generate" -crd "$(echo "$ROOT/operators/$1/config/crd/bases/"*.yaml)" -api "$ROOT/operators/$1/api/v1alpha1" \
-    -out "$ROOT/docs/reference/$1.md"
+  for definition in "$ROOT/operators/$1/config/crd/bases/"*.yaml; do
+    kind=$(sed -n 's/^    singular: //p' "$definition")
+    if [[ $kind == "$1cluster" ]]; then
+      "$generate" -crd "$definition" -api "$ROOT/operators/$1/api/v1alpha1" -out "$ROOT/docs/reference/$1.md"
+    else
+      "$generate" -crd "$definition" -out "$ROOT/docs/reference/$kind.md"
+    fi
+  done
 }
 
 # foreign derives definitions of other people's kinds that tests install, from the module that has their types.

@@ -1,8 +1,8 @@
 // Command generate writes the reference of an operator's API for people, as Markdown, from what the API server itself
 // enforces: the CustomResourceDefinition. From the Go sources it takes what a definition cannot hold: the conditions with
-// their reasons, and the annotations that ask for something.
+// their reasons, and the annotations that ask for something. They are told once for each API, with its main kind.
 //
-//	generate -crd FILE -api FOLDER -out FILE
+//	generate -crd FILE [-api FOLDER] -out FILE
 package main
 
 import (
@@ -16,7 +16,7 @@ import (
 
 func main() {
 	crd := flag.String("crd", "", "the CustomResourceDefinition `file`")
-	api := flag.String("api", "", "the `folder` of the API's Go package")
+	api := flag.String("api", "", "the `folder` of the API's Go package; without it, no conditions and annotations are told")
 	out := flag.String("out", "", "the Markdown `file` to write")
 	flag.Parse()
 	if err := run(*crd, *api, *out); err != nil {
@@ -34,9 +34,12 @@ func run(crdFile, apiFolder, outFile string) error {
 	if err := yaml.Unmarshal(raw, &crd); err != nil {
 		return fmt.Errorf("decode %s: %w", crdFile, err)
 	}
-	groups, err := constants(apiFolder)
-	if err != nil {
-		return err
+	var groups []group
+	if apiFolder != "" {
+		var err error
+		if groups, err = constants(apiFolder); err != nil {
+			return err
+		}
 	}
 	text, err := render(&crd, groups)
 	if err != nil {

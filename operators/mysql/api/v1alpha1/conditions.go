@@ -161,6 +161,28 @@ const (
 
 // Reasons of BackupReady.
 const (
-	// ReasonNotAvailable: this release takes no backups; spec.backup is accepted and not acted on.
-	ReasonNotAvailable = "NotAvailable"
+	// ReasonNoTarget: spec.backup has no target, so that nothing is taken.
+	ReasonNoTarget = "NoTarget"
+	// ReasonScheduleInvalid: spec.backup.schedule or its time zone cannot be understood.
+	ReasonScheduleInvalid = "ScheduleInvalid"
+	// ReasonAwaitingArchiver: no primary archives at present, or it has not said how far it is.
+	ReasonAwaitingArchiver = "AwaitingArchiver"
+	// ReasonAwaitingFirstBackup: there is no full backup yet, so that nothing can be brought back.
+	ReasonAwaitingFirstBackup = "AwaitingFirstBackup"
+	// ReasonStoreDenied: the target refuses the credentials, or they are missing.
+	ReasonStoreDenied = "StoreDenied"
+	// ReasonStoreMissing: the bucket, the volume or the folder does not exist.
+	ReasonStoreMissing = "StoreMissing"
+	// ReasonStoreFailing: the target does not answer, or not as it should.
+	ReasonStoreFailing = "StoreFailing"
+	// ReasonStoreDamaged: what the target returns is not what was written to it.
+	ReasonStoreDamaged = "StoreDamaged"
+	// ReasonNoSpace: there is too little room on the data volume for the copy that a full backup is made from.
+	ReasonNoSpace = "NoSpace"
+	// ReasonBackupFailed: the newest full backup failed; the message says why.
+	ReasonBackupFailed = "BackupFailed"
+	// ReasonArchiveGap: transactions are missing in the archive; a full backup closes the gap, and is taken at once.
+	ReasonArchiveGap = "ArchiveGap"
+	// ReasonArchiveLagging: transactions that were acknowledged more than a minute ago are not archived yet.
+	ReasonArchiveLagging = "ArchiveLagging"
 )

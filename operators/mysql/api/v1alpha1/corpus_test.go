@@ -179,7 +179,8 @@ func put(ctx context.Context, api client.Client, state *unstructured.Unstructure
 	object := state.DeepCopy()
 	delete(object.Object, "status")
 
-	current := cluster(object.GetName())
+	current := &unstructured.Unstructured{}
+	current.SetGroupVersionKind(object.GroupVersionKind())
 	err := api.Get(ctx, client.ObjectKeyFromObject(object), current)
 	switch {
 	case client.IgnoreNotFound(err) != nil:

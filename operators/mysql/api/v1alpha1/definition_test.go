@@ -2,6 +2,7 @@ package v1alpha1_test
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
@@ -10,10 +11,16 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestDefinitionIsValid checks the generated definition as the API server does, cost of the rules included, and says
+// TestDefinitionIsValid checks the generated definitions as the API server does, cost of the rules included, and says
 // quickly what it would refuse.
 func TestDefinitionIsValid(t *testing.T) {
-	raw, err := os.ReadFile(crdFile)
+	for _, file := range []string{crdFile, backupFile} {
+		t.Run(filepath.Base(file), func(t *testing.T) { checkDefinition(t, file) })
+	}
+}
+
+func checkDefinition(t *testing.T, file string) {
+	raw, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}

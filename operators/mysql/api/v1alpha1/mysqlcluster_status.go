@@ -64,6 +64,10 @@ type MySQLClusterStatus struct {
 	// +kubebuilder:validation:MaxItems=24
 	Conditions []metav1.Condition `json:"conditions,omitempty" patchMergeKey:"type" patchStrategy:"merge"`
 
+	// backup is how far the cluster can be brought back from its backups. Missing without a target.
+	// +optional
+	Backup *BackupStatus `json:"backup,omitempty"`
+
 	// instances are the instances one by one.
 	// +optional
 	// +listType=map
@@ -240,4 +244,30 @@ type InstanceStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
+}
+
+// BackupStatus is how far a cluster can be brought back from its backups.
+type BackupStatus struct {
+	// restorableFrom is the earliest moment that can be restored. Missing before the first full backup.
+	// +optional
+	RestorableFrom *metav1.Time `json:"restorableFrom,omitempty"`
+
+	// restorableTo is a moment up to which everything that was acknowledged is archived, cut to the minute. The alerts
+	// watch the exact figure, which the primary's agent has as a metric.
+	// +optional
+	RestorableTo *metav1.Time `json:"restorableTo,omitempty"`
+
+	// lastFull is the name of the newest full backup.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	LastFull string `json:"lastFull,omitempty"`
+
+	// lastFullAt is when it was finished.
+	// +optional
+	LastFullAt *metav1.Time `json:"lastFullAt,omitempty"`
+
+	// fulls is how many full backups are stored.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Fulls int32 `json:"fulls,omitempty"`
 }

@@ -60,6 +60,7 @@ type MySQLClusterList struct {
 // MySQLClusterSpec is what a user wants of a MySQLCluster.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.bufferPoolSize) || !has(self.resources) || !has(self.resources.limits) || !has(self.resources.limits.memory) || quantity(string(self.bufferPoolSize)).isLessThan(quantity(string(self.resources.limits.memory)))",message="bufferPoolSize must be smaller than resources.limits.memory: mysqld would be killed for want of memory"
+// +kubebuilder:validation:XValidation:rule="has(self.restore) == has(oldSelf.restore) && (!has(self.restore) || self.restore == oldSelf.restore)",message="restore cannot be added, changed or removed: a cluster begins once; restore into a new cluster"
 type MySQLClusterSpec struct {
 	// instances is the number of MySQL servers, from 1 to 9; 3 by default. One of them is the primary, the others hold
 	// copies. 3 survives the loss of one without losing an acknowledged transaction, 5 the loss of two. 2 survives one
@@ -103,11 +104,17 @@ type MySQLClusterSpec struct {
 	// +kubebuilder:default={}
 	HA HighAvailability `json:"ha,omitempty"`
 
-	// backup is when to take backups and how long to keep them. This release of the operator takes no backups yet: it
-	// accepts the fields, does nothing with them, and says so in the condition BackupReady. Without it there is no such
-	// condition.
+	// backup says where the cluster's backups go, when they are taken, and how long they are kept. With a target, the
+	// binary log is archived all the time, so that the cluster can be brought back as of any second. None by default:
+	// nothing is taken.
 	// +optional
 	Backup *Backup `json:"backup,omitempty"`
+
+	// restore makes a new cluster begin with what is stored of another one, instead of with nothing. It is read once, when
+	// the cluster is founded, and can be neither added nor changed nor removed later. A MySQLRestore fills it in for you.
+	// None by default.
+	// +optional
+	Restore *Restore `json:"restore,omitempty"`
 
 	// configuration sets options of mysqld by name, in lower case with underscores: max_connections: "500". Empty by
 	// default. mysqld itself checks them before they are used; a wrong one leaves the running configuration as it is,
@@ -226,24 +233,6 @@ const (
 	// FailoverManual: the operator waits for a switchover request.
 	FailoverManual FailoverMode = "manual"
 )
-
-// Backup is when to take backups and how long to keep them.
-type Backup struct {
-	// schedule is when to take a full backup, as the five fields of a cron line in UTC: "0 2 * * *" is two o'clock every
-	// night. Nothing is taken by default, nor by this release at all.
-	// +optional
-	// +kubebuilder:validation:MinLength=9
-	// +kubebuilder:validation:MaxLength=100
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[-0-9*,/]+( +[-0-9*,/]+){2} +[-0-9A-Za-z*,/]+ +[-0-9A-Za-z*,/]+$')",message="schedule must have the five fields of a cron line (minute, hour, day of month, month, day of week), such as \"0 2 * * *\""
-	Schedule string `json:"schedule,omitempty"`
-
-	// retention is how many days a backup is kept, from 1 to 3650; 7 by default.
-	// +optional
-	// +kubebuilder:default=7
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=3650
-	Retention int32 `json:"retention,omitempty"`
-}
 
 // User is a MySQL account that the operator keeps.
 type User struct {

@@ -12,10 +12,18 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// schema reads the schema of MySQLCluster from the generated definition.
-func schema(t *testing.T) *apiextensionsv1.JSONSchemaProps {
+// schemas visits every node of the schemas of all kinds.
+func schemas(t *testing.T, visit func(path []string, node *apiextensionsv1.JSONSchemaProps)) {
 	t.Helper()
-	raw, err := os.ReadFile(crdFile)
+	for _, file := range []string{crdFile, backupFile} {
+		walk(schema(t, file), nil, visit)
+	}
+}
+
+// schema reads the schema from a generated definition.
+func schema(t *testing.T, file string) *apiextensionsv1.JSONSchemaProps {
+	t.Helper()
+	raw, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +53,7 @@ func walk(node *apiextensionsv1.JSONSchemaProps, path []string, visit func(path 
 func celMessages(t *testing.T) []string {
 	t.Helper()
 	var messages []string
-	walk(schema(t), nil, func(path []string, node *apiextensionsv1.JSONSchemaProps) {
+	schemas(t, func(path []string, node *apiextensionsv1.JSONSchemaProps) {
 		for _, rule := range node.XValidations {
 			message := rule.Message
 			if message == "" {
@@ -68,7 +76,7 @@ func foreign(path []string) bool {
 
 // TestEverythingIsBounded wants a bound on every string, number, list and map of the API.
 func TestEverythingIsBounded(t *testing.T) {
-	walk(schema(t), nil, func(path []string, node *apiextensionsv1.JSONSchemaProps) {
+	schemas(t, func(path []string, node *apiextensionsv1.JSONSchemaProps) {
 		if foreign(path) || len(path) < 2 {
 			return
 		}
@@ -77,7 +85,7 @@ func TestEverythingIsBounded(t *testing.T) {
 		case node.XIntOrString:
 			bounded = node.MaxLength != nil || node.Pattern != ""
 		case node.Type == "string":
-			bounded = node.MaxLength != nil || len(node.Enum) > 0
+			bounded = node.MaxLength != nil || len(node.Enum) > 0 || node.Format == "date-time"
 		case node.Type == "integer":
 			bounded = node.Minimum != nil
 		case node.Type == "array":
@@ -93,7 +101,7 @@ func TestEverythingIsBounded(t *testing.T) {
 
 // TestEveryFieldIsExplained wants a comment on every field that begins with the field's name, for kubectl explain.
 func TestEveryFieldIsExplained(t *testing.T) {
-	walk(schema(t), nil, func(path []string, node *apiextensionsv1.JSONSchemaProps) {
+	schemas(t, func(path []string, node *apiextensionsv1.JSONSchemaProps) {
 		if foreign(path) || len(path) == 0 {
 			return
 		}
@@ -110,7 +118,7 @@ func TestEveryFieldIsExplained(t *testing.T) {
 // checkBounds breaks every bound of the spec, one at a time, and wants the API server to refuse each.
 func checkBounds(t *testing.T, api client.Client) {
 	tried := 0
-	walk(schema(t), nil, func(path []string, node *apiextensionsv1.JSONSchemaProps) {
+	walk(schema(t, crdFile), nil, func(path []string, node *apiextensionsv1.JSONSchemaProps) {
 		if foreign(path) || len(path) < 2 || path[0] != "spec" {
 			return
 		}

@@ -19,10 +19,13 @@ import (
 // crdFile is the generated definition, relative to this package.
 var crdFile = filepath.Join("..", "..", "config", "crd", "bases", "mysql.kapok.dev_mysqlclusters.yaml")
 
+// backupFile is the one of MySQLBackup.
+var backupFile = filepath.Join("..", "..", "config", "crd", "bases", "mysql.kapok.dev_mysqlbackups.yaml")
+
 // namespace is where every object of these tests is made.
 const namespace = "corpus"
 
-// startServer starts a real API server that knows MySQLCluster and returns a strict client for it. It needs
+// startServer starts a real API server that knows the kinds of this package and returns a strict client for it. It needs
 // KAPOK_KUBE_BIN.
 func startServer(t *testing.T) client.Client {
 	t.Helper()
@@ -32,7 +35,7 @@ func startServer(t *testing.T) client.Client {
 			t.Fatalf("build the scheme: %v", err)
 		}
 	}
-	env := testkit.StartEnv(t, testkit.EnvOptions{Scheme: scheme, CRDPaths: []string{crdFile}})
+	env := testkit.StartEnv(t, testkit.EnvOptions{Scheme: scheme, CRDPaths: []string{crdFile, backupFile}})
 	env.Config.QPS = -1
 	unthrottled, err := client.New(env.Config, client.Options{Scheme: scheme})
 	if err != nil {

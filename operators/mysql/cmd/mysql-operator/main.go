@@ -9,6 +9,8 @@ import (
 	"os"
 	"runtime/debug"
 	"time"
+	// Time zones of schedules: the image has no file of them.
+	_ "time/tzdata"
 
 	"k8s.io/client-go/kubernetes"
 	ctrl "sigs.k8s.io/controller-runtime"

@@ -76,6 +76,7 @@ const (
 	actionAnswer   = "answer"
 	actionVolumes  = "give up volumes"
 	actionRelease  = "release"
+	actionBackup   = "keep backup"
 )
 
 // Failure is something that could not be done.
@@ -90,6 +91,8 @@ type Failure struct {
 	Claim string
 	// Monitoring says that it is about what watches the database, not the database: it is told, and nothing waits for it.
 	Monitoring bool
+	// Backup says the same of backups.
+	Backup bool
 }
 
 // Outcome is what came of a plan.
@@ -106,12 +109,12 @@ type Outcome struct {
 	Failures []Failure
 }
 
-// Err returns the failures as one error; nil if there are none. What watches the database is not among them: a missing
-// permission for it must not slow down the rounds on which a failover rests.
+// Err returns the failures as one error; nil if there are none. What watches the database is not among them, nor its backups: a missing
+// permission for them must not slow down the rounds on which a failover rests.
 func (o Outcome) Err() error {
 	errs := make([]error, 0, len(o.Failures))
 	for _, f := range o.Failures {
-		if f.Monitoring {
+		if f.Monitoring || f.Backup {
 			continue
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", f.What, f.Err))

@@ -31,6 +31,9 @@ type agents struct {
 	boot int
 	// acknowledged is what was written on a primary that served.
 	acknowledged gtid.Set
+	// stored are the full backups in the store that all share, and missing is what their archive lacks.
+	stored  []instance.StoredFull
+	missing string
 }
 
 // agent is one instance: what is on its volume, and what runs.
@@ -69,6 +72,7 @@ type agent struct {
 	attached, acknowledging  bool
 	restartNeeded            bool
 	archives                 []string
+	backup                   *instance.BackupReport
 
 	reported string
 	// sentBy is the span that its newest directive was sent by.
@@ -104,6 +108,7 @@ func (a *agent) restart() {
 	a.source, a.serving, a.drained, a.acks = false, false, false, 0
 	a.admitted, a.sealed, a.following, a.attached, a.acknowledging = nil, nil, "", false, false
 	a.configured, a.restartNeeded = false, false
+	a.backup = nil
 }
 
 // with changes an agent under the lock.
@@ -205,6 +210,7 @@ func (s *agents) settle() {
 					continue
 				}
 				s.obey(a, *a.directive)
+				s.protect(a, a.directive.Backup)
 			}
 		}
 	}
@@ -337,7 +343,7 @@ func (a *agent) report() instance.Report {
 		Role: a.role, Epoch: a.epoch, Serving: a.serving, Drained: a.drained,
 		Executed: a.held.String(), Received: a.held.String(), SealingKey: []byte(a.sealingKey()),
 		Volume: instance.Volume{Size: 10 << 30, Free: 9 << 30}, RestartNeeded: a.restartNeeded,
-		Archives: a.archives,
+		Archives: a.archives, Backup: a.backup,
 	}
 	if a.directive != nil {
 		r.Directive, r.ConfigHash = a.directive.ID, instance.ConfigHash(a.config, a.directive.BufferPoolBytes)

@@ -5,16 +5,18 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
 	"github.com/kapok-operators/kapok/shared/testkit"
 )
 
 // moving are the kinds that others than the operator change in a path.
 func moving() []client.ObjectList {
-	return []client.ObjectList{&v1alpha1.MySQLClusterList{}, &corev1.PodList{}, &corev1.PersistentVolumeClaimList{}}
+	return []client.ObjectList{&v1alpha1.MySQLClusterList{}, &v1alpha1.MySQLBackupList{}, &corev1.PodList{}, &corev1.PersistentVolumeClaimList{}}
 }
 
 // resting are the kinds that only the operator writes.
@@ -25,17 +27,22 @@ func resting() []client.ObjectList {
 	}
 }
 
-// newCache is the operator's cache: of everything but MySQLClusters, only what carries a cluster's label.
+// newCache is the operator's cache: of everything but MySQLClusters and MySQLBackups, only what carries a cluster's label.
 func (w *world) newCache(c client.WithWatch) *testkit.Cache {
 	w.t.Helper()
 	here := client.InNamespace(w.name.Namespace)
 	var kept []testkit.Kept
 	for _, list := range append(moving(), resting()...) {
 		options := []client.ListOption{here, client.HasLabels{manifest.LabelCluster}}
-		if _, ok := list.(*v1alpha1.MySQLClusterList); ok {
+		var index func(client.Object) fields.Set
+		switch list.(type) {
+		case *v1alpha1.MySQLClusterList:
 			options = options[:1]
+		case *v1alpha1.MySQLBackupList:
+			options = options[:1]
+			index = func(obj client.Object) fields.Set { return fields.Set{observe.BackupsByCluster: observe.ClusterOfBackup(obj)[0]} }
 		}
-		kept = append(kept, testkit.Kept{List: list, Options: options})
+		kept = append(kept, testkit.Kept{List: list, Options: options, Fields: index})
 	}
 	cache, err := testkit.NewCache(c, kept...)
 	if err != nil {

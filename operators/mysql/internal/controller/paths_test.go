@@ -81,6 +81,7 @@ func paths() map[string]path {
 	}
 	maps.Copy(out, changes())
 	maps.Copy(out, endings())
+	maps.Copy(out, backups())
 	return out
 }
 

@@ -261,8 +261,10 @@ func (w *world) life() {
 	class := expandable(t)
 	w.create(func(c *v1alpha1.MySQLCluster) {
 		c.Spec.DeletionPolicy, c.Spec.Storage.StorageClassName = v1alpha1.DeletionDelete, &class
+		toVolume(c)
 	})
 	w.eventually("healthy cluster", w.healthy("db-0"))
+	w.backedUp()
 	w.agents.kill("db-0")
 	w.eventually("failover", func() bool { return w.record().Epoch == 2 && w.healthy("")() })
 	w.edit(func(c *v1alpha1.MySQLCluster) {

@@ -9,9 +9,11 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/act"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/protect"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/report"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
 	"github.com/kapok-operators/kapok/shared/observability"
@@ -56,19 +58,25 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	if obs == nil {
 		r.forget(req.NamespacedName)
-		return ctrl.Result{}, nil
+		return ctrl.Result{}, r.orphans(ctx, req.NamespacedName)
 	}
 	if obs.Cluster.DeletionTimestamp != nil {
 		return r.retire(ctx, obs)
 	}
-	plan := topology.Decide(obs.Topology)
+	plan, backups := topology.Decide(obs.Topology), protect.Input{Cluster: obs.Cluster, Observation: obs.Topology, Backups: obs.Backups}
+	protect.Assign(backups, &plan)
 	if err := r.Grants.Renew(req.NamespacedName, obs.Topology, plan); err != nil {
 		return ctrl.Result{}, fmt.Errorf("grant the lease of %s: %w", req.NamespacedName, err)
 	}
 	care := r.pace.of(req.NamespacedName, obs.Topology, plan)
 	out := r.Actor.Act(ctx, obs, plan, care)
 	r.pace.log(ctx, req.NamespacedName, obs, plan, out)
-	err = errors.Join(out.Err(), r.Reporter.Report(ctx, obs, plan, out, care))
+	protection := protect.Decide(backups)
+	if out.Committed == nil && !out.Overtaken && care == act.Whole {
+		out.Failures = append(out.Failures, r.Actor.Protect(ctx, req.NamespacedName, protection)...)
+		r.Reporter.Protected(obs.Cluster, protection)
+	}
+	err = errors.Join(out.Err(), r.Reporter.Report(ctx, obs, plan, protection, out, care))
 	if err != nil && plan.Commit == nil && plan.LookAgain < retryWithin {
 		// Something is about to be decided that no event announces, such as that a silent primary is dead. It must not wait
 		// for the growing pauses of a failure that has nothing to do with it.
@@ -78,7 +86,24 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return next(obs, plan, out), nil
+	result := next(obs, plan, out)
+	if after := protection.LookAgain; after > 0 && (result.RequeueAfter == 0 || after < result.RequeueAfter) {
+		result.RequeueAfter = after
+	}
+	return result, nil
+}
+
+// orphans looks after the backups of a cluster that does not exist.
+func (r *Reconciler) orphans(ctx context.Context, cluster types.NamespacedName) error {
+	backups, err := r.Observer.Backups(ctx, cluster)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, 0)
+	for _, f := range r.Actor.Protect(ctx, cluster, protect.Orphaned(cluster.Name, backups, r.Observer.Now())) {
+		errs = append(errs, fmt.Errorf("%s: %w", f.What, f.Err))
+	}
+	return errors.Join(errs...)
 }
 
 // retryWithin is when to look again after a failure while the cluster is changing.
@@ -108,6 +133,11 @@ func (r *Reconciler) retire(ctx context.Context, obs *observe.Observation) (ctrl
 	if !slices.Contains(obs.Cluster.Finalizers, act.Finalizer) {
 		// Let go already; somebody else keeps it.
 		return ctrl.Result{}, nil
+	}
+	for _, f := range r.Actor.Protect(ctx, client.ObjectKeyFromObject(obs.Cluster),
+		protect.Decide(protect.Input{Cluster: obs.Cluster, Observation: obs.Topology, Backups: obs.Backups})) {
+		// A cluster goes whatever becomes of the objects that describe its backups.
+		ctrl.LoggerFrom(ctx).Error(f.Err, "Left behind", "what", f.What)
 	}
 	err := r.Reporter.Retiring(ctx, obs.Cluster)
 	if err := errors.Join(err, r.Actor.Retire(ctx, obs, plan, closed || waited > retireWithin)); err != nil {

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/act"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
 	"github.com/kapok-operators/kapok/shared/link"
 	"github.com/kapok-operators/kapok/shared/observability"
 )
@@ -29,6 +31,8 @@ import (
 // +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlclusters,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlclusters/status,verbs=patch
 // +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlclusters/finalizers,verbs=update
+// +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlbackups,verbs=list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlbackups/status,verbs=patch
 // +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=services;serviceaccounts,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch;delete
@@ -55,10 +59,14 @@ func (r *Reconciler) Setup(mgr ctrl.Manager, wake *Wake, opts Options) error {
 	if workers == 0 {
 		workers = 8
 	}
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.MySQLBackup{}, observe.BackupsByCluster, observe.ClusterOfBackup); err != nil {
+		return fmt.Errorf("index MySQLBackups by their cluster: %w", err)
+	}
 	byLabel := handler.EnqueueRequestsFromMapFunc(clusterOfObject)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(controllerName).
 		For(&v1alpha1.MySQLCluster{}).
+		Watches(&v1alpha1.MySQLBackup{}, handler.EnqueueRequestsFromMapFunc(clusterOfBackup)).
 		Watches(&corev1.Pod{}, byLabel).
 		Watches(&corev1.PersistentVolumeClaim{}, byLabel).
 		Watches(&appsv1.StatefulSet{}, byLabel).
@@ -95,6 +103,15 @@ func clusterOfObject(_ context.Context, obj client.Object) []reconcile.Request {
 		return nil
 	}
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: obj.GetNamespace(), Name: cluster}}}
+}
+
+// clusterOfBackup finds the cluster that a MySQLBackup is of.
+func clusterOfBackup(_ context.Context, obj client.Object) []reconcile.Request {
+	var out []reconcile.Request
+	for _, cluster := range observe.ClusterOfBackup(obj) {
+		out = append(out, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: obj.GetNamespace(), Name: cluster}})
+	}
+	return out
 }
 
 // Wake carries what agents say to the queue: ahead of everything that can wait, and without a detour. Before the

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/protect"
 	"github.com/kapok-operators/kapok/shared/apply"
 )
 
@@ -26,7 +27,7 @@ func (w *world) snapshot() string {
 	w.t.Helper()
 	var out strings.Builder
 	for _, list := range []client.ObjectList{
-		&v1alpha1.MySQLClusterList{}, &appsv1.StatefulSetList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{},
+		&v1alpha1.MySQLClusterList{}, &v1alpha1.MySQLBackupList{}, &appsv1.StatefulSetList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{},
 		&corev1.ServiceAccountList{}, &policyv1.PodDisruptionBudgetList{}, &discoveryv1.EndpointSliceList{},
 		&corev1.PodList{}, &corev1.PersistentVolumeClaimList{},
 	} {
@@ -48,8 +49,12 @@ func (w *world) snapshot() string {
 	}
 	out.WriteString(w.agents.snapshot())
 	// Whose word came last is no part of the state.
-	return term.ReplaceAllString(strings.ReplaceAll(out.String(), w.name.Namespace, "namespace"), `"$1": 0`)
+	text := term.ReplaceAllString(strings.ReplaceAll(out.String(), w.name.Namespace, "namespace"), `"$1": 0`)
+	return due.ReplaceAllString(text, "db-DUE")
 }
+
+// due is the moment in the name of a backup.
+var due = regexp.MustCompile(`db-\d{8}-\d{6}`)
 
 var term = regexp.MustCompile(`"(term|observedTerm)": \d+`)
 
@@ -66,7 +71,10 @@ func (s *agents) snapshot() string {
 			name, a.connected, a.state, a.blank, a.role, a.epoch, a.promised, a.serving, a.drained, a.acks, a.admitted, a.following,
 			a.attached, a.acknowledging, a.config, a.users, a.restartNeeded, !a.held.Contains(s.acknowledged))
 	}
-	fmt.Fprintf(&out, "all hold the same: %v\n", together)
+	for _, full := range s.stored {
+		fmt.Fprintf(&out, "stored: %s of %s\n", full.Name, full.Instance)
+	}
+	fmt.Fprintf(&out, "the archive lacks %q; all hold the same: %v\n", s.missing, together)
 	return out.String()
 }
 
@@ -74,7 +82,8 @@ func (s *agents) snapshot() string {
 func plain(tree map[string]any) map[string]any {
 	drop := []string{
 		"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "deletionTimestamp", "deletionGracePeriodSeconds",
-		"lastTransitionTime", "observedGeneration", "clusterIP", "clusterIPs", "startTime", apply.AnnotationApplied, touched,
+		"lastTransitionTime", "observedGeneration", "clusterIP", "clusterIPs", "startTime", "startedAt", "finishedAt",
+		"restorableFrom", "restorableTo", "lastFullAt", "clusterUID", protect.AnnotationDue, apply.AnnotationApplied, touched,
 	}
 	for _, key := range slices.Collect(maps.Keys(tree)) {
 		if slices.Contains(drop, key) {

@@ -90,11 +90,14 @@ type ArchiveReport struct {
 	// Problem is why archiving fails at present, for people; ProblemReason is its one-word name.
 	Problem       string `json:"problem,omitempty"`
 	ProblemReason string `json:"problemReason,omitempty"`
-	// Listed says that Stored is known: the full backups that are stored, oldest first. Damaged are manifests that cannot be read, a few of them.
+	// Listed says that Stored is known: the full backups that are stored, oldest first, the newest StoredReported of them. Damaged are manifests that cannot be read, a few of them.
 	Listed  bool         `json:"listed,omitempty"`
 	Stored  []StoredFull `json:"stored,omitempty"`
 	Damaged []string     `json:"damaged,omitempty"`
 }
+
+// StoredReported is how many full backups a report names.
+const StoredReported = 100
 
 // LagBound is how long an acknowledged transaction may wait to be archived before that is told.
 const LagBound = time.Minute

@@ -77,7 +77,7 @@ func UsersSecretName(cluster *v1alpha1.MySQLCluster) string {
 }
 
 // TemplateHash names what an instance's pod is made from, as far as a user can see it: image, resources, placement, the
-// users Secret, and what of the exporter differs from the default. A pod whose annotation AnnotationTemplate differs is out
+// users Secret, what backups need to be mounted, and what of the exporter differs from the default. A pod whose annotation AnnotationTemplate differs is out
 // of date and has to be made anew. The operator's own image and the shape of the pod are left out on purpose: a new operator
 // restarts no database. What it changes there comes with the next pod, the default exporter of a pod from before there was
 // one included.
@@ -88,7 +88,8 @@ func (c Config) TemplateHash(cluster *v1alpha1.MySQLCluster) (string, error) {
 		Placement v1alpha1.Placement
 		Users     string
 		Exporter  *exporterChoice `json:",omitempty"`
-	}{c.Image(cluster), cluster.Spec.Resources, cluster.Spec.Placement, UsersSecretName(cluster), choiceOf(cluster)})
+		Backup    *string         `json:",omitempty"`
+	}{c.Image(cluster), cluster.Spec.Resources, cluster.Spec.Placement, UsersSecretName(cluster), choiceOf(cluster), mounted(cluster)})
 	if err != nil {
 		return "", fmt.Errorf("hash the pod template of %s: %w", cluster.Name, err)
 	}

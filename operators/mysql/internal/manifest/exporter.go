@@ -20,15 +20,6 @@ func exports(cluster *v1alpha1.MySQLCluster) bool {
 	return cluster.Spec.Monitoring.Exporter != v1alpha1.ExporterNone
 }
 
-// buildContainers are the containers of an instance, that of mysqld first.
-func buildContainers(in Input) []*corev1ac.ContainerApplyConfiguration {
-	containers := []*corev1ac.ContainerApplyConfiguration{buildServer(in)}
-	if exports(in.Cluster) {
-		containers = append(containers, buildExporter(in))
-	}
-	return containers
-}
-
 // buildExporter is the container of the exporter. It has no probe: whatever becomes of it, mysqld's container is not touched
 // and the pod's readiness stays that of mysqld as long as it runs. It mounts the run folder, for mysqld's socket and the
 // password's file, and the agent's binary, which runs the exporter; both read-only.

@@ -43,8 +43,9 @@ const (
 )
 
 // buildPod follows the restricted Pod Security Standard: no root, no capability, no writable image.
-func buildPod(in Input) *corev1ac.PodSpecApplyConfiguration {
+func buildPod(in Input) (*corev1ac.PodSpecApplyConfiguration, error) {
 	cluster := in.Cluster
+	server := buildServer(in)
 	pod := corev1ac.PodSpec().
 		WithServiceAccountName(ServiceAccount(cluster.Name)).
 		WithAutomountServiceAccountToken(false).
@@ -58,7 +59,6 @@ func buildPod(in Input) *corev1ac.PodSpecApplyConfiguration {
 			WithFSGroupChangePolicy(corev1.FSGroupChangeOnRootMismatch).
 			WithSeccompProfile(corev1ac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
 		WithInitContainers(buildInstaller(in.Config)).
-		WithContainers(buildContainers(in)...).
 		WithVolumes(buildVolumes(cluster)...).
 		WithTopologySpreadConstraints(
 			spread(cluster.Name, corev1.LabelTopologyZone, cluster.Spec.Placement.Zones),
@@ -73,7 +73,16 @@ func buildPod(in Input) *corev1ac.PodSpecApplyConfiguration {
 	for i := range cluster.Spec.Placement.Tolerations {
 		pod.WithTolerations(toleration(&cluster.Spec.Placement.Tolerations[i]))
 	}
-	return pod
+	addBackup(pod, server, cluster)
+	if err := addRestore(pod, server, cluster); err != nil {
+		return nil, err
+	}
+	// Containers are copied when they are added, so the server comes when it is complete.
+	pod.WithContainers(server)
+	if exports(cluster) {
+		pod.WithContainers(buildExporter(in))
+	}
+	return pod, nil
 }
 
 // buildInstaller copies the agent from the operator's image to where the server's container finds it.

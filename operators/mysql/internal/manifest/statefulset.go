@@ -16,6 +16,10 @@ func buildStatefulSet(in Input) (*appsv1ac.StatefulSetApplyConfiguration, error)
 	if err != nil {
 		return nil, err
 	}
+	pod, err := buildPod(in)
+	if err != nil {
+		return nil, err
+	}
 	return appsv1ac.StatefulSet(StatefulSet(cluster.Name), cluster.Namespace).
 		WithLabels(Labels(cluster.Name)).
 		WithOwnerReferences(ownerOf(cluster)).
@@ -36,7 +40,7 @@ func buildStatefulSet(in Input) (*appsv1ac.StatefulSetApplyConfiguration, error)
 					AnnotationTemplate:                        hash,
 					"kubectl.kubernetes.io/default-container": ServerContainer,
 				}).
-				WithSpec(buildPod(in)))), nil
+				WithSpec(pod))), nil
 }
 
 // buildClaim is the template of the volume claims. Nothing in it may change once the set exists.

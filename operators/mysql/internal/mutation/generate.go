@@ -75,8 +75,9 @@ func (g *generator) below(node *Schema, at Path, put place, name string) place {
 		return func(v any) Edit { return Edit{At: []string{name}, Value: v} }
 	}
 	return func(v any) Edit {
-		// Inside a list the whole element is set, elsewhere the property alone, so that its neighbours stay.
-		if !slices.Contains(at, "[]") && !slices.Contains(at, "{}") {
+		// Inside a list the whole element is set, elsewhere the property alone, so that its neighbours stay. Where there are none,
+		// those that must be there are made up.
+		if g.at(at) != nil {
 			return Edit{At: append(slices.Clone([]string(at)), name), Value: v}
 		}
 		object, _ := example(node).(map[string]any)
@@ -172,8 +173,17 @@ func (g *generator) try(node *Schema, at Path, put place) {
 
 func (g *generator) add(at Path, what string, edit Edit, expect Verdict) {
 	g.changes = append(g.changes, Change{
-		Name: fmt.Sprintf("%s: %s", at, what), Fields: []Path{at}, Steps: [][]Edit{{edit}}, Expect: expect,
+		Name: fmt.Sprintf("%s: %s", at, what), Fields: g.fields(at), Steps: [][]Edit{{edit}}, Expect: expect,
 	})
+}
+
+// fields are what a refusal may name: the field, or what it is part of and was not there before.
+func (g *generator) fields(at Path) []Path {
+	out := []Path{at}
+	for n := len(at) - 1; n > 0 && !slices.Contains(at, "[]") && !slices.Contains(at, "{}") && g.at(at[:n]) == nil; n-- {
+		out = append(out, at[:n])
+	}
+	return out
 }
 
 // at returns what the base spec has at a path; nothing inside lists and maps.

@@ -48,7 +48,14 @@ func Everything() map[string]any {
 	spec := Base()
 	spec["image"] = "registry.example.com/mysql:9.7"
 	spec["storage"] = map[string]any{"size": "2Gi", "storageClassName": "standard"}
-	spec["backup"] = map[string]any{"schedule": "0 2 * * *", "retention": int64(7)}
+	spec["backup"] = map[string]any{
+		"schedule": "0 2 * * *", "timeZone": "Europe/Berlin", "retention": int64(7), "keep": int64(30),
+		"recipients": []any{"age1qyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqs3290gq"},
+		"target": map[string]any{"s3": map[string]any{
+			"endpoint": "https://minio.example.com:9000", "bucket": "backups", "region": "eu-central-1", "prefix": "prod", "pathStyle": true,
+			"credentials": map[string]any{"name": "store"}, "caBundle": "-----BEGIN CERTIFICATE-----",
+		}},
+	}
 	spec["usersSecret"] = map[string]any{"name": "accounts"}
 	spec["users"] = []any{account("app"), map[string]any{"name": "report", "database": "app", "access": "ReadOnly"}}
 	amounts := map[string]any{"cpu": "500m", "memory": "1Gi"}
@@ -251,6 +258,11 @@ func modes() []Change {
 		scenario("a quick routine", Converged, set("1s", "ha", "probeInterval")),
 		scenario("volumes go with the cluster", Converged, set("Delete", "deletionPolicy")),
 		scenario("backups", Converged, set(map[string]any{"schedule": "0 2 * * *", "retention": int64(1)}, "backup")),
+		scenario("backups to a service that does not answer", Converged, set(map[string]any{"s3": map[string]any{
+			"endpoint": "https://127.0.0.1:1", "bucket": "backups", "credentials": map[string]any{"name": "store"},
+		}}, "backup", "target")),
+		scenario("backups to a volume that does not exist", RejectedLater, set(map[string]any{"volume": map[string]any{"claimName": "no-such-claim"}},
+			"backup", "target")).because(reasonUnschedulable).saying("no-such-claim"),
 	}
 }
 

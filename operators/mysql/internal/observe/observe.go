@@ -48,6 +48,8 @@ type Observation struct {
 	Claims map[string]*corev1.PersistentVolumeClaim
 	// Slices are the names of the EndpointSlices of the cluster that exist.
 	Slices map[string]bool
+	// Backups are the MySQLBackups of the cluster.
+	Backups []v1alpha1.MySQLBackup
 	// PodProblems says, by instance name, why a pod does not come up.
 	PodProblems map[string]PodProblem
 	// ExporterProblems says, by instance name, why the exporter beside mysqld does not run.
@@ -155,6 +157,11 @@ func (o *Observer) objects(ctx context.Context, cluster *v1alpha1.MySQLCluster, 
 			out.Claims[pod] = &claims.Items[i]
 		}
 	}
+	backups, err := o.Backups(ctx, client.ObjectKeyFromObject(cluster))
+	if err != nil {
+		return err
+	}
+	out.Backups = backups
 	var slices discoveryv1.EndpointSliceList
 	if err := o.Cached.List(ctx, &slices, in, labels); err != nil {
 		return fmt.Errorf("list the endpoint slices of %s: %w", cluster.Name, err)

@@ -34,10 +34,11 @@ type Installation struct {
 
 // Definitions are the custom resources that the operator works on.
 func Definitions() []rbac.Definition {
-	return []rbac.Definition{{
-		GroupVersionResource: v1alpha1.SchemeGroupVersion.WithResource("mysqlclusters"),
-		Install:              "kubectl apply --server-side -f mysql-operator-crds.yaml, which hack/install-yaml.sh renders (or -k operators/mysql/config/crd)",
-	}}
+	const install = "kubectl apply --server-side -f mysql-operator-crds.yaml, which hack/install-yaml.sh renders (or -k operators/mysql/config/crd)"
+	return []rbac.Definition{
+		{GroupVersionResource: v1alpha1.SchemeGroupVersion.WithResource("mysqlclusters"), Install: install},
+		{GroupVersionResource: v1alpha1.SchemeGroupVersion.WithResource("mysqlbackups"), Install: install},
+	}
 }
 
 // Needs returns what the operator needs where, from the roles that are installed with it.

@@ -5,13 +5,13 @@ package report
 import (
 	"context"
 	"fmt"
-	"reflect"
 	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -23,6 +23,7 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/protect"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/status"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
 	"github.com/kapok-operators/kapok/shared/condition"
@@ -46,7 +47,9 @@ type Reporter struct {
 
 // Report tells what one round of the loop found and did. After a commit the status waits for the next round, which
 // follows at once, and so it does in haste: a failover does not wait for a write that only people read.
-func (r *Reporter) Report(ctx context.Context, obs *observe.Observation, plan topology.Plan, out act.Outcome, care act.Care) error {
+func (r *Reporter) Report(
+	ctx context.Context, obs *observe.Observation, plan topology.Plan, protection protect.Decision, out act.Outcome, care act.Care,
+) error {
 	r.events(obs, plan, out)
 	describe(ctx, obs, plan)
 	r.Metrics.round(key(obs), trace.SpanContextFromContext(ctx), obs.Topology, out, r.Now())
@@ -54,6 +57,7 @@ func (r *Reporter) Report(ctx context.Context, obs *observe.Observation, plan to
 		return nil
 	}
 	in := input(obs, plan, out)
+	in.ScheduleProblem = protection.ScheduleProblem
 	derived := status.Derive(in)
 	r.Metrics.set(key(obs), status.Measured(in, derived), obs.Pods)
 	return r.write(ctx, obs.Cluster, derived)
@@ -73,6 +77,22 @@ func describe(ctx context.Context, obs *observe.Observation, plan topology.Plan)
 		attribute.String("mysql.state", string(plan.State)),
 		attribute.String("mysql.why", plan.Why),
 	)
+}
+
+// Protected sends the events of what was decided about backups.
+func (r *Reporter) Protected(cluster *v1alpha1.MySQLCluster, protection protect.Decision) {
+	for _, c := range protection.Create {
+		r.Events.EmitOnce(cluster, "backup", c.Name, status.BackupMade(c.Name, c.Why))
+	}
+	for i := range protection.Updates {
+		if u := &protection.Updates[i]; u.Ended() {
+			r.Events.EmitOnce(&u.Backup, "ended", string(u.Status.Phase), status.BackupEnded(u.Status))
+		}
+	}
+	for i := range protection.Delete {
+		d := &protection.Delete[i]
+		r.Events.EmitOnce(&d.Backup, "expired", string(d.Backup.UID), status.BackupExpired(d.Why))
+	}
 }
 
 // Forget drops the metrics of a cluster that is gone.
@@ -100,7 +120,7 @@ func kept(cluster *v1alpha1.MySQLCluster, summary v1alpha1.Summary, conditions [
 	out := status.Status{
 		ObservedGeneration: cluster.Generation, ObservedEpoch: cluster.Status.ObservedEpoch, ObservedTerm: cluster.Status.ObservedTerm,
 		Summary: summary, Ready: cluster.Status.Ready, ReadyInstances: cluster.Status.ReadyInstances, Version: cluster.Status.Version, Instances: cluster.Status.Instances,
-		Conditions: conditions,
+		Conditions: conditions, Backup: cluster.Status.Backup,
 	}
 	if e := cluster.Status.Endpoints; e != nil {
 		out.Endpoints = *e
@@ -147,7 +167,7 @@ func input(obs *observe.Observation, plan topology.Plan, out act.Outcome) status
 	in := status.Input{
 		Cluster: obs.Cluster, Observation: obs.Topology, Plan: plan, Unreadable: obs.Unreadable, UsersSecret: manifest.UsersSecretName(obs.Cluster),
 		PodProblems: make(map[string]status.Problem, len(obs.PodProblems)), Claims: make(map[string]status.Problem),
-		ExporterProblems: obs.ExporterProblems,
+		ExporterProblems: obs.ExporterProblems, Backups: obs.Backups,
 	}
 	for name, p := range obs.PodProblems {
 		in.PodProblems[name] = status.Problem{Reason: p.Reason, Message: p.Message}
@@ -160,6 +180,10 @@ func input(obs *observe.Observation, plan topology.Plan, out act.Outcome) status
 	for _, f := range out.Failures {
 		if f.Claim != "" {
 			in.Claims[f.Claim] = status.Problem{Reason: f.Reason, Message: f.Err.Error()}
+			continue
+		}
+		if f.Backup {
+			in.BackupProblem = &status.Problem{Reason: v1alpha1.ReasonApplyFailed, Message: fmt.Sprintf("%s: %v", f.What, f.Err)}
 			continue
 		}
 		if f.Monitoring {
@@ -193,7 +217,7 @@ func (r *Reporter) write(ctx context.Context, cluster *v1alpha1.MySQLCluster, de
 		ObservedGeneration: derived.ObservedGeneration, ObservedEpoch: derived.ObservedEpoch, ObservedTerm: derived.ObservedTerm,
 		Summary: derived.Summary, Ready: derived.Ready,
 		ReadyInstances: derived.ReadyInstances, Version: derived.Version, Endpoints: &derived.Endpoints,
-		Record: cluster.Status.Record, Conditions: conditions, Instances: derived.Instances,
+		Record: cluster.Status.Record, Conditions: conditions, Instances: derived.Instances, Backup: derived.Backup,
 	}
 	if same(want, cluster.Status) {
 		return nil
@@ -215,7 +239,7 @@ func same(a, b v1alpha1.MySQLClusterStatus) bool {
 		}
 		return s
 	}
-	return reflect.DeepEqual(normal(a), normal(b))
+	return equality.Semantic.DeepEqual(normal(a), normal(b))
 }
 
 func configuration(s status.Status, conditions []metav1.Condition) *ac.MySQLClusterStatusApplyConfiguration {
@@ -224,9 +248,21 @@ func configuration(s status.Status, conditions []metav1.Condition) *ac.MySQLClus
 		WithReadyInstances(s.ReadyInstances).WithVersion(strings.ToValidUTF8(s.Version, "")).
 		WithEndpoints(ac.Endpoints().WithReadWrite(s.Endpoints.ReadWrite).WithReadOnly(s.Endpoints.ReadOnly).WithRead(s.Endpoints.Read)).
 		WithConditions(condition.Apply(conditions)...)
+	if b := s.Backup; b != nil {
+		out.WithBackup(backup(*b))
+	}
 	for _, i := range s.Instances {
 		out.WithInstances(ac.InstanceStatus().WithName(i.Name).WithRole(i.Role).WithState(i.State).WithReady(i.Ready).
 			WithVoter(i.Voter).WithVersion(i.Version).WithMessage(i.Message))
+	}
+	return out
+}
+
+func backup(s v1alpha1.BackupStatus) *ac.BackupStatusApplyConfiguration {
+	out := ac.BackupStatus().WithFulls(s.Fulls)
+	out.RestorableFrom, out.RestorableTo, out.LastFullAt = s.RestorableFrom, s.RestorableTo, s.LastFullAt
+	if s.LastFull != "" {
+		out.WithLastFull(s.LastFull)
 	}
 	return out
 }

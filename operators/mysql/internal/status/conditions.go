@@ -24,8 +24,7 @@ func conditions(in Input) []metav1.Condition {
 	out = slices.Insert(out, 0, ready(out))
 	out = append(out, monitored(in))
 	if in.Cluster.Spec.Backup != nil {
-		out = append(out, condition.New(v1alpha1.ConditionBackupReady, metav1.ConditionFalse, v1alpha1.ReasonNotAvailable,
-			"this release takes no backups; spec.backup is accepted and not acted on"))
+		out = append(out, backupReady(in))
 	}
 	return out
 }

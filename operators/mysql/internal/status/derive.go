@@ -32,6 +32,11 @@ type Input struct {
 	ExporterProblems map[string]string
 	// Monitoring is what keeps Prometheus and Grafana from being told of the cluster; nil if nothing does.
 	Monitoring *Problem
+	// Backups are the cluster's MySQLBackups. ScheduleProblem is what is wrong with spec.backup.schedule; empty if nothing is.
+	Backups         []v1alpha1.MySQLBackup
+	ScheduleProblem string
+	// BackupProblem is what keeps the operator from looking after them; nil if nothing does.
+	BackupProblem *Problem
 	// Failures are what could not be done in this round; the reason may be empty.
 	Failures []Problem
 }
@@ -54,6 +59,7 @@ type Status struct {
 	Endpoints          v1alpha1.Endpoints
 	Conditions         []metav1.Condition
 	Instances          []v1alpha1.InstanceStatus
+	Backup             *v1alpha1.BackupStatus
 }
 
 // Derive returns the status that an observation, a plan and its outcome amount to.
@@ -73,6 +79,7 @@ func Derive(in Input) Status {
 	if p := in.Observation.Primary(); p != nil && p.Report != nil {
 		out.Version = p.Report.ServerVersion
 	}
+	out.Backup = backup(in)
 	out.Conditions = conditions(in)
 	out.Summary = summary(in, out.Conditions)
 	return out

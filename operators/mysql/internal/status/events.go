@@ -3,6 +3,7 @@ package status
 import (
 	"fmt"
 
+	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
 	"github.com/kapok-operators/kapok/shared/event"
@@ -87,4 +88,26 @@ func Lost(why string) event.Event {
 func Rebuilding(member, why string) event.Event {
 	return event.Definition{Type: event.Normal, Reason: "RebuildingInstance", Action: "CloneInstance",
 		Meaning: "An instance copies the primary's data."}.Event("%s copies the primary's data: %s", member, why)
+}
+
+// BackupMade is the event of a MySQLBackup that the operator makes.
+func BackupMade(name, why string) event.Event {
+	return event.Definition{Type: event.Normal, Reason: "BackupDue", Action: "MakeBackup",
+		Meaning: "A full backup is due; the operator made a MySQLBackup for it."}.Event("%s: %s", name, why)
+}
+
+// BackupEnded is the event of a full backup that is stored, or was given up.
+func BackupEnded(s v1alpha1.MySQLBackupStatus) event.Event {
+	if s.Phase == v1alpha1.BackupCompleted {
+		return event.Definition{Type: event.Normal, Reason: "BackupCompleted", Action: "TakeBackup",
+			Meaning: "A full backup is stored as a whole."}.Event("%s, taken on %s, is stored", s.Size, s.Instance)
+	}
+	return event.Definition{Type: event.Warning, Reason: "BackupFailed", Action: "TakeBackup",
+		Meaning: "A full backup was given up; the note says why."}.Event("%s", s.Message)
+}
+
+// BackupExpired is the event of a MySQLBackup that is deleted because nothing is stored of it any more.
+func BackupExpired(why string) event.Event {
+	return event.Definition{Type: event.Normal, Reason: "BackupExpired", Action: "DeleteBackup",
+		Meaning: "A MySQLBackup was deleted because nothing is stored of it any more."}.Event("%s", why)
 }

@@ -35,7 +35,7 @@ func cases() map[string]struct {
 	const (
 		ready, available, redundant, progressing = v1alpha1.ConditionReady, v1alpha1.ConditionAvailable, v1alpha1.ConditionRedundant, v1alpha1.ConditionProgressing
 		reconciled, configuration, storage       = v1alpha1.ConditionReconciled, v1alpha1.ConditionConfigurationValid, v1alpha1.ConditionStorageHealthy
-		users, consistent, backup                = v1alpha1.ConditionUsersReady, v1alpha1.ConditionConsistent, v1alpha1.ConditionBackupReady
+		users, consistent                        = v1alpha1.ConditionUsersReady, v1alpha1.ConditionConsistent
 		monitored                                = v1alpha1.ConditionMonitored
 	)
 	type test = struct {
@@ -44,7 +44,7 @@ func cases() map[string]struct {
 		want    []finding
 	}
 	account := func(in *Input) { in.Observation.Spec.Users = []instance.User{{Name: "app"}} }
-	return map[string]test{
+	out := map[string]test{
 		"all is well": {func(*Input) {}, v1alpha1.SummaryHealthy, []finding{
 			{ready, yes, v1alpha1.ReasonAsExpected, "all that its spec asks"}, {available, yes, v1alpha1.ReasonPrimaryServing, "db-0"},
 			{redundant, yes, v1alpha1.ReasonAsExpected, "one more instance"}, {progressing, no, v1alpha1.ReasonIdle, "nothing to do"},
@@ -192,11 +192,6 @@ func cases() map[string]struct {
 		"transactions that the primary has not told of yet": {func(in *Input) {
 			in.at("db-2").Held = in.at("db-2").Held.Union(set("00000000-0000-4000-8000-000000000001:101-120"))
 		}, v1alpha1.SummaryHealthy, []finding{{consistent, yes, v1alpha1.ReasonAsExpected, ""}}},
-		"backups that are asked for": {func(in *Input) { in.Cluster.Spec.Backup = &v1alpha1.Backup{Schedule: "0 2 * * *"} }, v1alpha1.SummaryHealthy, []finding{
-			{backup, no, v1alpha1.ReasonNotAvailable, "takes no backups"},
-			// It says so for ever; a cluster that is never ready would tell nobody anything.
-			{ready, yes, v1alpha1.ReasonAsExpected, ""},
-		}},
 		// Whatever is the matter with the watching of a database, the database is ready.
 		"an exporter without an image": {func(in *Input) {
 			in.ExporterProblems = map[string]string{"db-1": "container exporter does not start: ErrImagePull"}
@@ -215,6 +210,12 @@ func cases() map[string]struct {
 			{monitored, no, v1alpha1.ReasonMonitoringOff, "None"}, {ready, yes, v1alpha1.ReasonAsExpected, ""},
 		}},
 	}
+	for name, c := range backupCases() {
+		out[name] = test{c.change, v1alpha1.SummaryHealthy, []finding{
+			c.want, {ready, yes, v1alpha1.ReasonAsExpected, ""},
+		}}
+	}
+	return out
 }
 
 func TestConditions(t *testing.T) {

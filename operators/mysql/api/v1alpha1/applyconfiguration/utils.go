@@ -18,6 +18,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 	// Group=mysql.kapok.dev, Version=v1alpha1
 	case v1alpha1.SchemeGroupVersion.WithKind("Backup"):
 		return &apiv1alpha1.BackupApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BackupStatus"):
+		return &apiv1alpha1.BackupStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BackupTarget"):
+		return &apiv1alpha1.BackupTargetApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Endpoints"):
 		return &apiv1alpha1.EndpointsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ExporterAmounts"):
@@ -32,6 +36,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.InstanceStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Monitoring"):
 		return &apiv1alpha1.MonitoringApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MySQLBackup"):
+		return &apiv1alpha1.MySQLBackupApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MySQLBackupSpec"):
+		return &apiv1alpha1.MySQLBackupSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MySQLBackupStatus"):
+		return &apiv1alpha1.MySQLBackupStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MySQLCluster"):
 		return &apiv1alpha1.MySQLClusterApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MySQLClusterSpec"):
@@ -46,6 +56,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ResourceAmountsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Resources"):
 		return &apiv1alpha1.ResourcesApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Restore"):
+		return &apiv1alpha1.RestoreApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RestorePoint"):
+		return &apiv1alpha1.RestorePointApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("S3Target"):
+		return &apiv1alpha1.S3TargetApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretReference"):
 		return &apiv1alpha1.SecretReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Storage"):
@@ -54,6 +70,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.TolerationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("User"):
 		return &apiv1alpha1.UserApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("VolumeTarget"):
+		return &apiv1alpha1.VolumeTargetApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("VoterChange"):
 		return &apiv1alpha1.VoterChangeApplyConfiguration{}
 

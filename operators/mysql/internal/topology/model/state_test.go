@@ -41,7 +41,7 @@ func fields() map[reflect.Type]string {
 		reflect.TypeFor[instance.Handover]():    "To, NotAfter, GivenUp, Why: encoded",
 		reflect.TypeFor[instance.VoterChange](): "Add, Remove, Why: encoded",
 		reflect.TypeFor[instance.Directive](): "Term, Epoch, Role, Record, Primary, Replica, Clone, Rejoin, Config, Restart: encoded. ID: follows. " +
-			"ServerID: follows from the ordinal. BufferPoolBytes, Users: not in this world",
+			"ServerID: follows from the ordinal. BufferPoolBytes, Users, Backup: not in this world",
 		reflect.TypeFor[instance.PrimaryDuty](): "Acks, Serve, Admitted, Bootstrap: encoded. LeaseMillis: constant",
 		reflect.TypeFor[instance.Peer]():        "Name, Key: encoded",
 		reflect.TypeFor[instance.ReplicaDuty](): "Source, Acknowledge, CatchUp, OpenAfter, Closing: encoded",

@@ -26,6 +26,15 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Backup
   map:
     fields:
+    - name: keep
+      type:
+        scalar: numeric
+    - name: recipients
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: retention
       type:
         scalar: numeric
@@ -33,6 +42,41 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: schedule
       type:
         scalar: string
+    - name: target
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.BackupTarget
+    - name: timeZone
+      type:
+        scalar: string
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.BackupPhase
+  scalar: string
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.BackupStatus
+  map:
+    fields:
+    - name: fulls
+      type:
+        scalar: numeric
+    - name: lastFull
+      type:
+        scalar: string
+    - name: lastFullAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: restorableFrom
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: restorableTo
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.BackupTarget
+  map:
+    fields:
+    - name: s3
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.S3Target
+    - name: volume
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.VolumeTarget
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Configuration
   map:
     elementType:
@@ -142,6 +186,90 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
       default: 15s
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.MySQLBackup
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.MySQLBackupSpec
+    - name: status
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.MySQLBackupStatus
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.MySQLBackupSpec
+  map:
+    fields:
+    - name: cluster
+      type:
+        scalar: string
+    - name: deletionPolicy
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.DeletionPolicy
+      default: Retain
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.MySQLBackupStatus
+  map:
+    fields:
+    - name: attempt
+      type:
+        scalar: numeric
+    - name: clusterUID
+      type:
+        scalar: string
+    - name: conditions
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
+          elementRelationship: associative
+          keys:
+          - type
+    - name: dataSize
+      type:
+        scalar: string
+    - name: encrypted
+      type:
+        scalar: boolean
+    - name: failedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: finishedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: gtids
+      type:
+        scalar: string
+    - name: instance
+      type:
+        scalar: string
+    - name: message
+      type:
+        scalar: string
+    - name: phase
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.BackupPhase
+    - name: restorableFrom
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: size
+      type:
+        scalar: string
+    - name: startedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: target
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.BackupTarget
+    - name: version
+      type:
+        scalar: string
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.MySQLCluster
   map:
     fields:
@@ -204,6 +332,9 @@ var schemaYAML = typed.YAMLObject(`types:
         requests:
           cpu: 100m
           memory: 512Mi
+    - name: restore
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Restore
     - name: storage
       type:
         namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Storage
@@ -226,6 +357,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.MySQLClusterStatus
   map:
     fields:
+    - name: backup
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.BackupStatus
     - name: conditions
       type:
         list:
@@ -337,6 +471,57 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: requests
       type:
         namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.ResourceAmounts
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Restore
+  map:
+    fields:
+    - name: clusterUID
+      type:
+        scalar: string
+    - name: identity
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.SecretReference
+    - name: target
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.BackupTarget
+    - name: to
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.RestorePoint
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.RestorePoint
+  map:
+    fields:
+    - name: beforeGTID
+      type:
+        scalar: string
+    - name: gtid
+      type:
+        scalar: string
+    - name: time
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.S3Target
+  map:
+    fields:
+    - name: bucket
+      type:
+        scalar: string
+    - name: caBundle
+      type:
+        scalar: string
+    - name: credentials
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.SecretReference
+    - name: endpoint
+      type:
+        scalar: string
+    - name: pathStyle
+      type:
+        scalar: boolean
+    - name: prefix
+      type:
+        scalar: string
+    - name: region
+      type:
+        scalar: string
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.SecretReference
   map:
     fields:
@@ -394,6 +579,12 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.UserAccess
   scalar: string
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.VolumeTarget
+  map:
+    fields:
+    - name: claimName
+      type:
+        scalar: string
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.VoterChange
   map:
     fields:

@@ -5,19 +5,40 @@ package v1alpha1
 // BackupApplyConfiguration represents a declarative configuration of the Backup type for use
 // with apply.
 //
-// Backup is when to take backups and how long to keep them.
+// Backup says where the backups of a cluster go, when they are taken, and how long they are kept.
 type BackupApplyConfiguration struct {
-	// schedule is when to take a full backup, as the five fields of a cron line in UTC: "0 2 * * *" is two o'clock every
-	// night. Nothing is taken by default, nor by this release at all.
+	// target is where backups go. Without one nothing is taken, and the condition BackupReady says so.
+	Target *BackupTargetApplyConfiguration `json:"target,omitempty"`
+	// schedule is when to take a full backup, as the five fields of a cron line: "0 2 * * *" is two o'clock every night.
+	// Between full backups the archive of the binary log has everything. Without it, full backups are taken only when a
+	// MySQLBackup asks for one, and the first one by itself, because the archive is of no use without any.
 	Schedule *string `json:"schedule,omitempty"`
-	// retention is how many days a backup is kept, from 1 to 3650; 7 by default.
+	// timeZone is the time zone of schedule by its name, such as "Europe/Berlin"; UTC by default.
+	TimeZone *string `json:"timeZone,omitempty"`
+	// retention is for how many days every state of the cluster can be brought back, from 1 to 3650; 7 by default. What
+	// only earlier states need is deleted: but never the newest full backup, and nothing that a kept one needs.
 	Retention *int32 `json:"retention,omitempty"`
+	// keep is how many full backups are kept at the most, from 1 to 1000; any number by default. It may shorten what
+	// retention promises: the oldest go first.
+	Keep *int32 `json:"keep,omitempty"`
+	// recipients are age public keys, as age-keygen prints them ("age1..."). With any, whatever is stored is encrypted for
+	// all of them, and each of their identities can restore it. The operator and the pods never see an identity; keep it
+	// where you do not keep the backups. None by default: what is stored is not encrypted.
+	Recipients []string `json:"recipients,omitempty"`
 }
 
 // BackupApplyConfiguration constructs a declarative configuration of the Backup type for use with
 // apply.
 func Backup() *BackupApplyConfiguration {
 	return &BackupApplyConfiguration{}
+}
+
+// WithTarget sets the Target field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Target field is set to the value of the last call.
+func (b *BackupApplyConfiguration) WithTarget(value *BackupTargetApplyConfiguration) *BackupApplyConfiguration {
+	b.Target = value
+	return b
 }
 
 // WithSchedule sets the Schedule field in the declarative configuration to the given value
@@ -28,10 +49,36 @@ func (b *BackupApplyConfiguration) WithSchedule(value string) *BackupApplyConfig
 	return b
 }
 
+// WithTimeZone sets the TimeZone field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TimeZone field is set to the value of the last call.
+func (b *BackupApplyConfiguration) WithTimeZone(value string) *BackupApplyConfiguration {
+	b.TimeZone = &value
+	return b
+}
+
 // WithRetention sets the Retention field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Retention field is set to the value of the last call.
 func (b *BackupApplyConfiguration) WithRetention(value int32) *BackupApplyConfiguration {
 	b.Retention = &value
+	return b
+}
+
+// WithKeep sets the Keep field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Keep field is set to the value of the last call.
+func (b *BackupApplyConfiguration) WithKeep(value int32) *BackupApplyConfiguration {
+	b.Keep = &value
+	return b
+}
+
+// WithRecipients adds the given value to the Recipients field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Recipients field.
+func (b *BackupApplyConfiguration) WithRecipients(values ...string) *BackupApplyConfiguration {
+	for i := range values {
+		b.Recipients = append(b.Recipients, values[i])
+	}
 	return b
 }

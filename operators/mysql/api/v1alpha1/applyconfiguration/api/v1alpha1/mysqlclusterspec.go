@@ -31,10 +31,14 @@ type MySQLClusterSpecApplyConfiguration struct {
 	Storage *StorageApplyConfiguration `json:"storage,omitempty"`
 	// ha says how the loss of the primary is noticed and answered.
 	HA *HighAvailabilityApplyConfiguration `json:"ha,omitempty"`
-	// backup is when to take backups and how long to keep them. This release of the operator takes no backups yet: it
-	// accepts the fields, does nothing with them, and says so in the condition BackupReady. Without it there is no such
-	// condition.
+	// backup says where the cluster's backups go, when they are taken, and how long they are kept. With a target, the
+	// binary log is archived all the time, so that the cluster can be brought back as of any second. None by default:
+	// nothing is taken.
 	Backup *BackupApplyConfiguration `json:"backup,omitempty"`
+	// restore makes a new cluster begin with what is stored of another one, instead of with nothing. It is read once, when
+	// the cluster is founded, and can be neither added nor changed nor removed later. A MySQLRestore fills it in for you.
+	// None by default.
+	Restore *RestoreApplyConfiguration `json:"restore,omitempty"`
 	// configuration sets options of mysqld by name, in lower case with underscores: max_connections: "500". Empty by
 	// default. mysqld itself checks them before they are used; a wrong one leaves the running configuration as it is,
 	// and the condition ConfigurationValid says what is wrong. Options that can change while mysqld runs are changed at
@@ -120,6 +124,14 @@ func (b *MySQLClusterSpecApplyConfiguration) WithHA(value *HighAvailabilityApply
 // If called multiple times, the Backup field is set to the value of the last call.
 func (b *MySQLClusterSpecApplyConfiguration) WithBackup(value *BackupApplyConfiguration) *MySQLClusterSpecApplyConfiguration {
 	b.Backup = value
+	return b
+}
+
+// WithRestore sets the Restore field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Restore field is set to the value of the last call.
+func (b *MySQLClusterSpecApplyConfiguration) WithRestore(value *RestoreApplyConfiguration) *MySQLClusterSpecApplyConfiguration {
+	b.Restore = value
 	return b
 }
 

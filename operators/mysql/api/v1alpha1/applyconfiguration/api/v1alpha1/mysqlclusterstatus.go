@@ -36,6 +36,8 @@ type MySQLClusterStatusApplyConfiguration struct {
 	Record *RecordApplyConfiguration `json:"record,omitempty"`
 	// conditions are the findings that programs and alerts rest on. See the reference for each type and reason.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
+	// backup is how far the cluster can be brought back from its backups. Missing without a target.
+	Backup *BackupStatusApplyConfiguration `json:"backup,omitempty"`
 	// instances are the instances one by one.
 	Instances []InstanceStatusApplyConfiguration `json:"instances,omitempty"`
 }
@@ -128,6 +130,14 @@ func (b *MySQLClusterStatusApplyConfiguration) WithConditions(values ...*v1.Cond
 		}
 		b.Conditions = append(b.Conditions, *values[i])
 	}
+	return b
+}
+
+// WithBackup sets the Backup field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Backup field is set to the value of the last call.
+func (b *MySQLClusterStatusApplyConfiguration) WithBackup(value *BackupStatusApplyConfiguration) *MySQLClusterStatusApplyConfiguration {
+	b.Backup = value
 	return b
 }
 

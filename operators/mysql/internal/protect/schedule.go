@@ -1,0 +1,127 @@
+package protect
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/robfig/cron/v3"
+
+	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
+)
+
+// LabelScheduled is on the MySQLBackups that the operator has made, with what for.
+const LabelScheduled = "mysql.kapok.dev/taken-for"
+
+// The values of LabelScheduled.
+const (
+	// ForSchedule: it was due by spec.backup.schedule.
+	ForSchedule = "schedule"
+	// ForArchive: the archive needs a full backup: there was none, or a gap is to be closed.
+	ForArchive = "archive"
+)
+
+// AnnotationDue is on the MySQLBackups that the operator has made: the moment that they are for.
+const AnnotationDue = "mysql.kapok.dev/due"
+
+const (
+	// furthest is how far back a moment of the schedule that was missed is looked for; of several, the newest is made up for.
+	furthest = 40 * 24 * time.Hour
+	// again is how long after a full backup for the archive the next one may be made.
+	again = 10 * time.Minute
+)
+
+// schedule decides whether a full backup is due.
+func (x *scene) schedule() {
+	if x.target == nil || x.Cluster.DeletionTimestamp != nil {
+		return
+	}
+	spec := x.Cluster.Spec.Backup
+	plan, err := Schedule(spec)
+	if err != nil {
+		x.out.ScheduleProblem = err.Error()
+	}
+	newest, open := x.newest()
+	if open || x.primary == nil {
+		return
+	}
+	if why := x.needed(newest); why != "" {
+		// One name for some time, so that a cache that does not show it yet makes no second one.
+		x.create(x.now.Truncate(again), ForArchive, why)
+		return
+	}
+	if plan == nil {
+		return
+	}
+	since := newest
+	for _, other := range []time.Time{x.Cluster.CreationTimestamp.Time, x.now.Add(-furthest)} {
+		if other.After(since) {
+			since = other
+		}
+	}
+	due := time.Time{}
+	next := plan.Next(since)
+	for !next.IsZero() && !next.After(x.now) {
+		due, next = next, plan.Next(next)
+	}
+	if !due.IsZero() {
+		x.create(due, ForSchedule, "due by spec.backup.schedule")
+		return
+	}
+	if left := next.Sub(x.now); !next.IsZero() && (x.out.LookAgain == 0 || left < x.out.LookAgain) {
+		x.out.LookAgain = min(max(left, time.Second), calm)
+	}
+}
+
+// needed says why the archive needs a full backup now; "" if it does not. newest is when the operator has made the last one.
+func (x *scene) needed(newest time.Time) string {
+	if x.archive == nil || !x.archive.Listed || x.now.Sub(newest) < again {
+		return ""
+	}
+	switch {
+	case len(x.archive.Stored) == 0:
+		return "there is no full backup yet, and the archive is of no use without one"
+	case x.archive.Missing != "":
+		return "transactions are missing in the archive, and a full backup closes the gap"
+	}
+	return ""
+}
+
+// newest returns for when the operator has made the newest MySQLBackup, and whether any is open.
+func (x *scene) newest() (newest time.Time, open bool) {
+	for i := range x.Backups {
+		b := &x.Backups[i]
+		if b.DeletionTimestamp == nil && (b.Status.Phase == "" || b.Status.Phase == v1alpha1.BackupPending || b.Status.Phase == v1alpha1.BackupRunning) {
+			open = true
+		}
+		if due, err := time.Parse(time.RFC3339, b.Annotations[AnnotationDue]); err == nil && due.After(newest) {
+			newest = due
+		}
+	}
+	return newest, open
+}
+
+func (x *scene) create(due time.Time, what, why string) {
+	x.out.Create = append(x.out.Create, Creation{
+		Name: fmt.Sprintf("%s-%s", x.Cluster.Name, due.UTC().Format("20060102-150405")), Due: due, For: what, Why: why,
+	})
+	x.soon()
+}
+
+// Schedule reads the schedule of a cluster; nil if it has none. Its error says which field is wrong.
+func Schedule(spec *v1alpha1.Backup) (cron.Schedule, error) {
+	if spec == nil || spec.Schedule == "" {
+		return nil, nil
+	}
+	zone := spec.TimeZone
+	if zone == "" {
+		zone = "UTC"
+	}
+	if _, err := time.LoadLocation(zone); err != nil {
+		return nil, fmt.Errorf("spec.backup.timeZone %q is no time zone that is known: use a name such as Europe/Berlin", zone)
+	}
+	plan, err := cron.ParseStandard("CRON_TZ=" + zone + " " + spec.Schedule)
+	if err != nil {
+		return nil, fmt.Errorf("spec.backup.schedule %q cannot be understood: %w", spec.Schedule, err)
+	}
+	return plan, nil
+}
