@@ -74,6 +74,14 @@ func furnished() *v1alpha1.MySQLCluster {
 			{Operator: "Exists", Effect: "NoExecute", TolerationSeconds: &seconds},
 		},
 	}
+	cluster.Spec.Backup = &v1alpha1.Backup{Target: &v1alpha1.BackupTarget{S3: &v1alpha1.S3Target{
+		Bucket: "backups", Region: "eu-central-1", Credentials: v1alpha1.SecretReference{Name: "store"},
+	}}}
+	cluster.Spec.Restore = &v1alpha1.Restore{
+		Target:     v1alpha1.BackupTarget{Volume: &v1alpha1.VolumeTarget{ClaimName: "old-backups"}},
+		ClusterUID: "7d3f0f9e-2d0b-4a3e-9c2e-0f6d0a2b1c4d", Identity: &v1alpha1.SecretReference{Name: "identity"},
+		To: &v1alpha1.RestorePoint{Time: &metav1.Time{Time: time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC)}},
+	}
 	return cluster
 }
 
