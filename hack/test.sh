@@ -109,8 +109,9 @@ component() {
 e2e() {
   "$ROOT/hack/prepare.sh"
   if [[ $CLUSTER == local ]]; then
-    # For one scenario alone, which loads it when it begins.
+    # Each for one scenario alone, which loads it when it begins.
     step 'assemble the image with Prometheus from Debian packages' "$BIN/images" build prometheus --out "$OUT/images"
+    step 'assemble the image with an S3 server' store_image
   fi
   cluster_environment kapok-test
   # What an earlier run that was killed has left behind must not decide how this one ends.
@@ -119,6 +120,12 @@ e2e() {
   local status=$TRIED
   fresh_cluster
   return "$status"
+}
+
+store_image() {
+  local server
+  server=$(cached_tool s3server versitygw github.com/versity/versitygw/cmd/versitygw)
+  "$BIN/images" static --tag kapok.local/versitygw:dev --binary "$server=/versitygw" --entrypoint /versitygw --out "$OUT/images/versitygw.tar"
 }
 
 scenarios() {

@@ -111,7 +111,7 @@ type MySQLClusterSpec struct {
 	Backup *Backup `json:"backup,omitempty"`
 
 	// restore makes a new cluster begin with what is stored of another one, instead of with nothing. It is read once, when
-	// the cluster is founded, and can be neither added nor changed nor removed later. A MySQLRestore fills it in for you.
+	// the cluster is founded, and can be neither added nor changed nor removed later. The status of a MySQLBackup has what to put here.
 	// None by default.
 	// +optional
 	Restore *Restore `json:"restore,omitempty"`

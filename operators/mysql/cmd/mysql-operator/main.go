@@ -9,8 +9,7 @@ import (
 	"os"
 	"runtime/debug"
 	"time"
-	// Time zones of schedules: the image has no file of them.
-	_ "time/tzdata"
+	_ "time/tzdata" // Time zones of schedules: the image has no file of them.
 
 	"k8s.io/client-go/kubernetes"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -135,7 +134,7 @@ func run(ctx context.Context, args []string) error {
 		},
 		Grants: grants, Telemetry: mgr.Telemetry,
 	}
-	if err := reconciler.Setup(mgr, wake, controller.Options{Workers: c.manager.Concurrency}); err != nil {
+	if err := reconciler.Setup(ctx, mgr, wake, controller.Options{Workers: c.manager.Concurrency}); err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
 	}
 	return mgr.Start(ctx)

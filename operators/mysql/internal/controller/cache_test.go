@@ -40,7 +40,9 @@ func (w *world) newCache(c client.WithWatch) *testkit.Cache {
 			options = options[:1]
 		case *v1alpha1.MySQLBackupList:
 			options = options[:1]
-			index = func(obj client.Object) fields.Set { return fields.Set{observe.BackupsByCluster: observe.ClusterOfBackup(obj)[0]} }
+			index = func(obj client.Object) fields.Set {
+				return fields.Set{observe.BackupsByCluster: observe.ClusterOfBackup(obj)[0]}
+			}
 		}
 		kept = append(kept, testkit.Kept{List: list, Options: options, Fields: index})
 	}

@@ -352,7 +352,7 @@ func (w *world) live(rc *rest.Config, m mode) (stop func()) {
 				Applier: &apply.Applier{Client: mgr.GetClient(), FieldOwner: "mysql-operator"}}},
 		Reporter: &report.Reporter{Client: mgr.GetClient(), Events: event.NewEmitter(mgr.GetEventRecorder("mysql-operator"), 100), Now: time.Now},
 	}
-	if err := reconciler.Setup(oneOfSeveral{mgr}, wake, controller.Options{Workers: 2}); err != nil {
+	if err := reconciler.Setup(ctx, oneOfSeveral{mgr}, wake, controller.Options{Workers: 2}); err != nil {
 		t.Fatal(err)
 	}
 	if err := mgr.Add(publisher(t, mgr, m)); err != nil {

@@ -54,12 +54,12 @@ const reconcileTimeout = 30 * time.Second
 
 // Setup adds the loop to the manager: it runs when something of a cluster changes in Kubernetes, and at once when an
 // agent says something new.
-func (r *Reconciler) Setup(mgr ctrl.Manager, wake *Wake, opts Options) error {
+func (r *Reconciler) Setup(ctx context.Context, mgr ctrl.Manager, wake *Wake, opts Options) error {
 	workers := opts.Workers
 	if workers == 0 {
 		workers = 8
 	}
-	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.MySQLBackup{}, observe.BackupsByCluster, observe.ClusterOfBackup); err != nil {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.MySQLBackup{}, observe.BackupsByCluster, observe.ClusterOfBackup); err != nil {
 		return fmt.Errorf("index MySQLBackups by their cluster: %w", err)
 	}
 	byLabel := handler.EnqueueRequestsFromMapFunc(clusterOfObject)

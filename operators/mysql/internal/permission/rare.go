@@ -39,6 +39,8 @@ var rare = []struct {
 	{"", Watched, rbac.Permission{Verb: "delete", Resource: "configmaps"}, monitoringStays, []Suite{E2E}, false},
 	{"", Watched, rbac.Permission{Verb: "delete", Group: monitoring.GroupName, Resource: "podmonitors"}, monitoringStays, []Suite{E2E}, false},
 	{"", Watched, rbac.Permission{Verb: "delete", Group: monitoring.GroupName, Resource: "prometheusrules"}, monitoringStays, []Suite{E2E}, false},
+	{"", Watched, rbac.Permission{Verb: "delete", Group: v1alpha1.Group, Resource: "mysqlbackups"},
+		"an object goes an hour after what it describes has gone at the earliest", []Suite{E2E}, false},
 	{"", Watched, rbac.Permission{Verb: "patch", Group: "events.k8s.io", Resource: "events"},
 		"an event is patched when a second one differs from it in the note alone, as when two instances are rebuilt in one round", []Suite{E2E}, true},
 }

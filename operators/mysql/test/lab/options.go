@@ -38,6 +38,9 @@ type Options struct {
 	// PrometheusImage has prometheus and prometheus-alertmanager, and PrometheusArchive is the archive to load it from when a
 	// scenario wants it; without an image nothing is watched.
 	PrometheusImage, PrometheusArchive string
+	// StoreImage has versitygw, an S3 server, and StoreArchive is the archive to load it from when a scenario wants it; without an image no
+	// scenario keeps backups in a bucket.
+	StoreImage, StoreArchive string
 	// Root is the root of the repository.
 	Root string
 	// Out is where results and diagnosis go.
@@ -73,15 +76,18 @@ func FromEnvironment(getenv func(string) string) (Options, error) {
 	}
 	o.GuardManifest = value("GUARD_MANIFEST", filepath.Join(o.Out, "install", "mysql-secretguard.yaml"))
 	o.OperatorManifest = value("OPERATOR_MANIFEST", filepath.Join(o.Out, "install", "mysql-operator.yaml"))
-	repository, exporter, prometheus, archive := "", "", "", ""
+	repository, exporter, prometheus, archive, store, storeArchive := "", "", "", "", "", ""
 	if o.Provider == "local" {
 		repository, exporter = "kapok.local/mysql", "kapok.local/mysqld-exporter:0.19"
 		prometheus, archive = "kapok.local/prometheus:sid", filepath.Join(o.Out, "images", "prometheus.tar")
+		store, storeArchive = "kapok.local/versitygw:dev", filepath.Join(o.Out, "images", "versitygw.tar")
 	}
 	o.MySQLRepository = value("MYSQL_IMAGE_REPOSITORY", repository)
 	o.ExporterImage = value("MYSQLD_EXPORTER_IMAGE", exporter)
 	o.PrometheusImage = value("PROMETHEUS_IMAGE", prometheus)
 	o.PrometheusArchive = value("PROMETHEUS_ARCHIVE", archive)
+	o.StoreImage = value("STORE_IMAGE", store)
+	o.StoreArchive = value("STORE_ARCHIVE", storeArchive)
 	return o, nil
 }
 

@@ -36,7 +36,7 @@ type MySQLClusterSpecApplyConfiguration struct {
 	// nothing is taken.
 	Backup *BackupApplyConfiguration `json:"backup,omitempty"`
 	// restore makes a new cluster begin with what is stored of another one, instead of with nothing. It is read once, when
-	// the cluster is founded, and can be neither added nor changed nor removed later. A MySQLRestore fills it in for you.
+	// the cluster is founded, and can be neither added nor changed nor removed later. The status of a MySQLBackup has what to put here.
 	// None by default.
 	Restore *RestoreApplyConfiguration `json:"restore,omitempty"`
 	// configuration sets options of mysqld by name, in lower case with underscores: max_connections: "500". Empty by

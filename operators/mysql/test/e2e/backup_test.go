@@ -1,0 +1,153 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	mysqlv1 "github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
+	"github.com/kapok-operators/kapok/operators/mysql/test/lab"
+)
+
+// archived is what the scenario about backups works on: a cluster with a target, the store, and a cluster that begins with what is stored.
+type archived struct {
+	ledger, again *scene
+	store         *lab.Store
+	// before is a moment at which the table was there that somebody drops.
+	before time.Time
+}
+
+// TestBackups: a cluster with a target is backed up by itself, says what is missing, goes on through a failover, and a new cluster begins with it
+// as of a moment before a mistake.
+func TestBackups(t *testing.T) {
+	if suite.lab.StoreImage == "" {
+		t.Skipf("CLUSTER=%s: STORE_IMAGE names no image with an S3 server", suite.lab.Provider)
+	}
+	const namespace = "e2e-backup"
+	cluster := func(name string) *scene { return &scene{Cluster: suite.lab.Cluster(namespace, name)} }
+	a := &archived{ledger: cluster("ledger"), again: cluster("again"), store: suite.lab.Store(namespace)}
+	discard(t, namespace)
+	play(t, a.ledger,
+		step{"without a store it works, and says what is missing", a.withoutStore},
+		step{"when the store comes, it is backed up by itself", a.firstBackup},
+		step{"a backup is taken when somebody asks, while clients write and the primary dies", a.onDemand},
+		step{"what was committed is archived within a minute", a.mistake},
+		step{"a new cluster begins as of before a mistake", a.restore},
+		step{"what is stored goes with a MySQLBackup if its policy says so", a.deletion},
+	)
+}
+
+func (a *archived) target() *mysqlv1.BackupTarget {
+	return &mysqlv1.BackupTarget{S3: &mysqlv1.S3Target{
+		Endpoint: a.store.Endpoint(), Region: lab.StoreRegion, Bucket: lab.StoreBucket, Prefix: "e2e", PathStyle: true,
+		Credentials: mysqlv1.SecretReference{Name: lab.StoreSecret},
+	}}
+}
+
+func (a *archived) withoutStore(ctx context.Context, t *testing.T, s *scene) {
+	must(t, "load the store", suite.lab.Load(ctx, strings.Fields(suite.lab.StoreArchive)...))
+	must(t, "create the namespace", suite.lab.Namespace(ctx, s.Key.Namespace))
+	must(t, "create", s.Create(ctx, mysqlv1.MySQLClusterSpec{Backup: &mysqlv1.Backup{Target: a.target(), Retention: 7}}))
+	got(s.WaitHealthy(ctx, healthyTimeout, 1))(t, "become healthy")
+	got(s.WaitCondition(ctx, time.Minute, mysqlv1.ConditionBackupReady, metav1.ConditionFalse, mysqlv1.ReasonStoreDenied))(t, "say that the Secret is missing")
+}
+
+func (a *archived) firstBackup(ctx context.Context, t *testing.T, s *scene) {
+	must(t, "make the keys", a.store.Keys(ctx))
+	must(t, "start the store", a.store.Start(ctx))
+	// The kubelet looks for a Secret that was missing once a minute.
+	got(s.WaitCondition(ctx, 5*time.Minute, mysqlv1.ConditionBackupReady, metav1.ConditionTrue, ""))(t, "be backed up")
+	backups := got(a.backups(ctx))(t, "list the backups")
+	if len(backups) != 1 || backups[0].Status.Phase != mysqlv1.BackupCompleted || backups[0].Status.Instance == lab.Primary(got(s.Get(ctx))(t, "read the cluster")) {
+		t.Fatalf("not one backup of a replica: %+v", backups)
+	}
+	status := got(s.Get(ctx))(t, "read the cluster").Status.Backup
+	if status == nil || status.LastFull != backups[0].Name || status.RestorableFrom == nil {
+		t.Errorf("status.backup is %+v", status)
+	}
+}
+
+func (a *archived) backups(ctx context.Context) ([]mysqlv1.MySQLBackup, error) {
+	var list mysqlv1.MySQLBackupList
+	err := suite.lab.Client.List(ctx, &list, client.InNamespace(a.ledger.Key.Namespace))
+	return list.Items, err
+}
+
+// await waits for a phase of a MySQLBackup.
+func (a *archived) await(ctx context.Context, timeout time.Duration, name string, phase mysqlv1.BackupPhase) (*mysqlv1.MySQLBackup, error) {
+	var b mysqlv1.MySQLBackup
+	err := suite.lab.Wait(ctx, timeout, fmt.Sprintf("MySQLBackup %s to be %s", name, phase), func(ctx context.Context) (bool, string, error) {
+		if err := suite.lab.Client.Get(ctx, client.ObjectKey{Namespace: a.ledger.Key.Namespace, Name: name}, &b); err != nil {
+			return lab.NotYet(err)
+		}
+		return b.Status.Phase == phase, fmt.Sprintf("%s: %s", b.Status.Phase, b.Status.Message), nil
+	})
+	return &b, err
+}
+
+func (a *archived) onDemand(ctx context.Context, t *testing.T, s *scene) {
+	s.workload = got(s.StartWorkload(ctx, lab.WorkloadOptions{}))(t, "start a client")
+	b := &mysqlv1.MySQLBackup{ObjectMeta: metav1.ObjectMeta{Namespace: s.Key.Namespace, Name: "by-hand"}}
+	b.Spec.Cluster, b.Spec.DeletionPolicy = s.Key.Name, mysqlv1.DeletionDelete
+	must(t, "ask for a backup", suite.lab.Client.Create(ctx, b))
+	cluster := got(s.Get(ctx))(t, "read the cluster")
+	must(t, "kill the primary", s.Signal(ctx, lab.Primary(cluster), "KILL"))
+	got(s.WaitHealthy(ctx, healthyTimeout, lab.Epoch(cluster)+1))(t, "fail over")
+	got(a.await(ctx, 5*time.Minute, "by-hand", mysqlv1.BackupCompleted))(t, "have the backup")
+	verify(ctx, t, s)
+}
+
+// mistake drops a table, and remembers a moment at which it was there.
+func (a *archived) mistake(ctx context.Context, t *testing.T, s *scene) {
+	run := func(what, statement string) {
+		t.Helper()
+		primary := lab.Primary(got(s.Get(ctx))(t, "read the cluster"))
+		got(s.AsRoot(ctx, primary, statement))(t, what)
+	}
+	run("write what will be missed", "CREATE TABLE app.kept (id INT PRIMARY KEY); INSERT INTO app.kept VALUES (1), (2), (3)")
+	time.Sleep(2 * time.Second)
+	a.before = time.Now()
+	time.Sleep(2 * time.Second)
+	run("make a mistake", "DROP TABLE app.kept")
+	got(s.WaitFor(ctx, 3*time.Minute, "to be archived up to the mistake", func(c *mysqlv1.MySQLCluster) bool {
+		return c.Status.Backup != nil && c.Status.Backup.RestorableTo != nil && c.Status.Backup.RestorableTo.After(a.before)
+	}))(t, "archive")
+	got(s.WaitCondition(ctx, time.Minute, mysqlv1.ConditionBackupReady, metav1.ConditionTrue, ""))(t, "be backed up")
+}
+
+// restore founds a cluster of two on what is stored of the other.
+func (a *archived) restore(ctx context.Context, t *testing.T, s *scene) {
+	source := got(s.Get(ctx))(t, "read the cluster")
+	to := metav1.NewTime(a.before)
+	must(t, "create", a.again.Create(ctx, mysqlv1.MySQLClusterSpec{Instances: 2, Restore: &mysqlv1.Restore{
+		Target: *a.target(), ClusterUID: string(source.UID), To: &mysqlv1.RestorePoint{Time: &to},
+	}}))
+	restored := got(a.again.WaitHealthy(ctx, healthyTimeout+2*time.Minute, 1))(t, "become healthy")
+	for _, instance := range restored.Status.Record.Voters {
+		rows := got(a.again.AsRoot(ctx, instance, "SELECT GROUP_CONCAT(id ORDER BY id) FROM app.kept"))(t, "read what was missed")
+		if !strings.Contains(rows, "1,2,3") {
+			t.Errorf("%s holds %q", instance, rows)
+		}
+	}
+	// Clients write to it as to any, with the password of its own Secret.
+	a.again.workload = got(a.again.StartWorkload(ctx, lab.WorkloadOptions{Name: "workload-again"}))(t, "write to the restored cluster")
+	verify(ctx, t, a.again)
+}
+
+func (a *archived) deletion(ctx context.Context, t *testing.T, s *scene) {
+	b := got(a.await(ctx, time.Second, "by-hand", mysqlv1.BackupCompleted))(t, "read the backup")
+	must(t, "delete the backup", suite.lab.Client.Delete(ctx, b))
+	must(t, "end", suite.lab.Wait(ctx, 2*time.Minute, "the end of the backup", func(ctx context.Context) (bool, string, error) {
+		err := suite.lab.Client.Get(ctx, client.ObjectKeyFromObject(b), b)
+		return apierrors.IsNotFound(err), b.Status.Message, client.IgnoreNotFound(err)
+	}))
+	got(s.WaitFor(ctx, time.Minute, "to have one backup", func(c *mysqlv1.MySQLCluster) bool { return c.Status.Backup != nil && c.Status.Backup.Fulls == 1 }))(t, "count")
+}
