@@ -61,6 +61,16 @@ func PartKey(cluster, name string, number int) string {
 	return path.Join(cluster, "full", name, fmt.Sprintf("%06d", number))
 }
 
+// Name returns the name of the full backup whose manifest it is, "" if it is another.
+func (d Damage) Name() string {
+	dir, base := path.Split(d.Key)
+	folder, name := path.Split(path.Clean(dir))
+	if base != manifest || path.Base(folder) != "full" {
+		return ""
+	}
+	return name
+}
+
 // Key returns the name of the piece below a cluster's folder; its manifest is called the same, with .json at the end.
 func (p Piece) Key(cluster string) string {
 	return path.Join(cluster, "binlog", fmt.Sprintf("%012d-%d-%s", p.Number, p.Epoch, p.Instance))
@@ -72,11 +82,48 @@ func MarkKey(cluster string) string { return path.Join(cluster, "binlog", "mark.
 // Load reads the catalog of a cluster, by the UID that its folder is called after. What is damaged is in the catalog; an error is one of
 // the store.
 func Load(ctx context.Context, store objectstore.Store, cluster string) (Catalog, error) {
+	return load(ctx, store, cluster, "")
+}
+
+// LoadFulls reads what there is of full backups, and nothing of the archive, which may have very many pieces.
+func LoadFulls(ctx context.Context, store objectstore.Store, cluster string) (Catalog, error) {
+	return load(ctx, store, cluster, "full/")
+}
+
+// LoadFull reads the manifest of one full backup; found is false if there is none of that name.
+func LoadFull(ctx context.Context, store objectstore.Store, cluster, name string) (f Full, found bool, err error) {
+	key := FullKey(cluster, name)
+	stored, err := contents(ctx, store, key)
+	if errors.Is(err, objectstore.ErrNotFound) {
+		return Full{}, false, nil
+	}
+	if err == nil {
+		err = f.decode(stored, cluster, name)
+	}
+	if err != nil {
+		return Full{}, false, fmt.Errorf("read %s: %w", key, err)
+	}
+	return f, true, nil
+}
+
+// decode reads the manifest that is stored under a name.
+func (f *Full) decode(stored []byte, cluster, name string) error {
+	if err := Decode(stored, f); err != nil {
+		return err
+	}
+	if f.Name != name {
+		return fmt.Errorf("%w: it describes %s", ErrDamaged, FullKey(cluster, f.Name))
+	}
+	return nil
+}
+
+// load reads the part of a catalog that is below a folder.
+func load(ctx context.Context, store objectstore.Store, cluster, below string) (Catalog, error) {
 	l := loader{store: store, cluster: cluster, described: map[string]bool{}}
 	var objects []objectstore.Info
 	group, limited := errgroup.WithContext(ctx)
 	group.SetLimit(readers)
-	for info, err := range store.List(ctx, cluster+"/") {
+	for info, err := range store.List(ctx, cluster+"/"+below) {
 		if err != nil {
 			return Catalog{}, errors.Join(fmt.Errorf("list the backups: %w", err), group.Wait())
 		}
@@ -141,11 +188,8 @@ func (l *loader) piece(key string) func([]byte) error {
 func (l *loader) full(key, name string) func([]byte) error {
 	return func(stored []byte) error {
 		var f Full
-		if err := Decode(stored, &f); err != nil {
+		if err := f.decode(stored, l.cluster, name); err != nil {
 			return err
-		}
-		if f.Name != name {
-			return fmt.Errorf("%w: it describes %s", ErrDamaged, FullKey(l.cluster, f.Name))
 		}
 		for _, part := range f.Parts {
 			l.described[PartKey(l.cluster, name, part.Number)] = true

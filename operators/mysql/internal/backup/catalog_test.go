@@ -155,6 +155,22 @@ func TestWhatIsDamagedIsNeitherUsedNorDeleted(t *testing.T) {
 				if !errors.Is(d.Why, backup.ErrDamaged) {
 					t.Errorf("%s: %v", d.Key, d.Why)
 				}
+				if is := map[string]string{keys[0]: "b"}[d.Key]; d.Name() != is {
+					t.Errorf("%s is the manifest of full backup %q", d.Key, d.Name())
+				}
+			}
+			fulls, err := backup.LoadFulls(t.Context(), s, "uid")
+			if err != nil || len(fulls.Fulls) != 1 || len(fulls.Damaged) != 1 || len(fulls.Loose) != 0 {
+				t.Errorf("the full backups alone: %+v, %v", fulls, err)
+			}
+			if f, found, err := backup.LoadFull(t.Context(), s, "uid", "a"); err != nil || !found || f.Name != "a" {
+				t.Errorf("the one that is whole: %+v, %t, %v", f, found, err)
+			}
+			if f, found, err := backup.LoadFull(t.Context(), s, "uid", "b"); !errors.Is(err, backup.ErrDamaged) || found {
+				t.Errorf("the one that is damaged: %+v, %t, %v", f, found, err)
+			}
+			if f, found, err := backup.LoadFull(t.Context(), s, "uid", "c"); err != nil || found {
+				t.Errorf("one that is not there: %+v, %t, %v", f, found, err)
 			}
 			if plan, err := got.Restore(backup.Target{}); err != nil || plan.Full.Name != "a" {
 				t.Errorf("restore: %+v, %v", plan, err)

@@ -41,7 +41,7 @@ type Full struct {
 
 // Part is an object that holds files of a full backup.
 type Part struct {
-	// Number names it within the backup, from 1 on.
+	// Number names it within the backup.
 	Number int `json:"number"`
 	// Digest is what is stored.
 	objectstore.Digest

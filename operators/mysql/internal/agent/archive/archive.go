@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,8 +57,10 @@ type Result struct {
 	Archived gtid.Set
 	// Waiting is when the oldest transaction was committed that is in the binary log and not archived; zero if there is none.
 	Waiting time.Time
-	// Missing is what neither the archive nor this instance's binary log holds, although it was executed.
+	// Missing is what neither the archive, nor this instance's binary log, nor a full backup holds, although it was executed.
 	Missing gtid.Set
+	// Complete is the newest moment that the archive is known to be complete up to; zero if none is known.
+	Complete time.Time
 }
 
 // Archive is one archiver's view of the archive. It is good until an error: then what the store holds has to be looked at again, by Open.
@@ -71,6 +74,8 @@ type Archive struct {
 	mark  backup.Mark
 	// missing is what is neither stored nor in the binary log.
 	missing gtid.Set
+	// fulls are what the full backups hold that were stored when it was opened, oldest first.
+	fulls []gtid.Set
 	// at is where the search goes on, nil for a new one.
 	at *position
 }
@@ -86,6 +91,9 @@ func Open(ctx context.Context, o Options) (*Archive, error) {
 	}
 	a := &Archive{opts: o, next: catalog.Next(), mark: catalog.Mark}
 	a.done, a.begun = catalog.Done()
+	for _, f := range catalog.Fulls {
+		a.fulls = append(a.fulls, f.Holds)
+	}
 	return a, nil
 }
 
@@ -95,7 +103,7 @@ func (a *Archive) Step(ctx context.Context, permit Permit) (Result, error) {
 	if err := a.seek(); err != nil {
 		return result, err
 	}
-	result.Missing = a.missing
+	result.Missing, result.Complete = a.missing, a.mark.At
 	for {
 		stretch, err := a.at.next(a.done, permit.Set, a.opts.PieceBytes)
 		if err != nil {
@@ -143,7 +151,7 @@ func (a *Archive) seek() error {
 			a.done, a.begun = p.previous, true
 		}
 		if oldest {
-			a.missing = p.previous.Subtract(a.done)
+			a.miss(p.previous.Subtract(a.done))
 		}
 		if oldest || a.begun && a.done.Contains(p.previous) {
 			a.at = p
@@ -151,6 +159,18 @@ func (a *Archive) seek() error {
 		}
 	}
 	return errors.New("the binary log has no file")
+}
+
+// miss takes note of transactions that are neither stored nor in the binary log. What one full backup holds of them counts as done: whatever is
+// restored from there on needs them no more. Two that hold a part each close no gap. What can be archived is none of this, whoever holds it.
+func (a *Archive) miss(lost gtid.Set) {
+	a.missing = lost
+	for _, held := range slices.Backward(a.fulls) {
+		if left := lost.Subtract(held); left.Count() < a.missing.Count() {
+			a.missing = left
+		}
+	}
+	a.done = a.done.Union(lost.Subtract(a.missing))
 }
 
 // store stores a stretch as a piece, and its manifest after it.
@@ -201,5 +221,6 @@ func (a *Archive) finish(ctx context.Context, permit Permit, result Result) (Res
 		return result, fmt.Errorf("note how far the archive reaches: %w", err)
 	}
 	a.mark = mark
+	result.Complete = mark.At
 	return result, nil
 }

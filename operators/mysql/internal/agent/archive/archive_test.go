@@ -372,6 +372,93 @@ func TestAGapIsNamedAndHealed(t *testing.T) {
 	}
 }
 
+// full stores a full backup that holds the beginning of a history.
+func full(t *testing.T, s objectstore.Store, name string, holds gtid.Set, finished time.Time) {
+	t.Helper()
+	raw, err := backup.Encode(backup.Full{Name: name, Holds: holds, Within: holds, Newest: finished, Finished: finished})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := objectstore.Save(t.Context(), s, backup.FullKey(uid, name), bytes.NewReader(raw)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAFullBackupClosesAGap tears gaps into histories, and takes full backups somewhere. If one of them alone holds all that is missing, the archive
+// counts as complete from there on, and can be restored from there; if not, what is missing is named, and it does not. What can be archived is
+// archived although a full backup holds it: states between are brought back from an earlier one.
+func TestAFullBackupClosesAGap(t *testing.T) {
+	closed, unclosed := 0, 0
+	for seed := range uint64(60) {
+		r := rand.New(rand.NewPCG(seed, 11))
+		all := happen(r, 60+r.IntN(60))
+		s := open(t)
+		whole := &instance{t: t, name: "shop-0", dir: t.TempDir()}
+		first := 5 + r.IntN(15)
+		whole.write(r, all[:first])
+		if _, err := once(t, s, whole, archive.Permit{Set: set(t, all[:first]), At: began.Add(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		purged := &instance{t: t, name: "shop-1", dir: t.TempDir()}
+		for len(purged.files) < 2 {
+			*purged = instance{t: t, name: purged.name, dir: purged.dir}
+			purged.write(r, all)
+		}
+		purged.kept = 1 + r.IntN(len(purged.files)-1)
+		purged.write(r, all)
+		begins := purged.files[purged.kept]
+		lost := set(t, all[:max(begins, first)]).Subtract(set(t, all[:first]))
+		at := []int{r.IntN(len(all)), r.IntN(len(all))}
+		full(t, s, "a", set(t, all[:at[0]]), began.Add(2*time.Hour))
+		// Nobody knows what is done to a history: this one holds only what was new.
+		full(t, s, "b", set(t, all[:max(at[0], at[1])]).Subtract(set(t, all[:at[0]])), began.Add(3*time.Hour))
+		missing := lost
+		for _, held := range []gtid.Set{set(t, all[:max(at[0], at[1])]).Subtract(set(t, all[:at[0]])), set(t, all[:at[0]])} {
+			if left := lost.Subtract(held); left.Count() < missing.Count() {
+				missing = left
+			}
+		}
+		result, err := once(t, s, purged, archive.Permit{Set: set(t, all), At: began.Add(4 * time.Hour)})
+		if err != nil || !result.Missing.Equal(missing) {
+			t.Fatalf("seed %d: it lacks %s, %v, want %s", seed, result.Missing, err, missing)
+		}
+		catalog, err := backup.Load(t.Context(), s, uid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pieces := set(t, all[:first])
+		for _, p := range catalog.Pieces {
+			pieces = pieces.Union(p.Holds)
+		}
+		if !pieces.Union(lost).Equal(set(t, all)) || !pieces.Intersect(lost).IsEmpty() {
+			t.Errorf("seed %d: archived are %s, lost %s", seed, pieces, lost)
+		}
+		complete := catalog.Mark.At.Equal(began.Add(4 * time.Hour))
+		if complete != missing.IsEmpty() || !result.Complete.Equal(catalog.Mark.At) {
+			t.Errorf("seed %d: %s are missing, and the archive is said to be complete at %s, %s", seed, missing, catalog.Mark.At, result.Complete)
+		}
+		if !complete {
+			unclosed++
+			continue
+		}
+		if lost.IsEmpty() {
+			continue
+		}
+		closed++
+		// The one that closes it, and that holds a beginning of the history, leads to its end.
+		catalog.Fulls = catalog.Fulls[:1]
+		if catalog.Fulls[0].Holds.Contains(lost) {
+			plan, err := catalog.Restore(backup.Target{})
+			if err != nil || !catalog.Gaps().IsEmpty() {
+				t.Errorf("seed %d: a restore from it: %s, %v", seed, plan.Why, err)
+			}
+		}
+	}
+	if closed < 5 || unclosed < 5 {
+		t.Errorf("%d gaps were closed, and %d were not", closed, unclosed)
+	}
+}
+
 func TestWhatIsDamagedIsNotArchived(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 9))
 	all := happen(r, 20)

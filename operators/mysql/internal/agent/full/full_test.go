@@ -183,6 +183,13 @@ func TestWhatIsNotWholeIsNoBackup(t *testing.T) {
 	program := servers.Program(t, os.Getenv("KAPOK_MYSQLD"))
 	i := start(t, program)
 	honest := i.options.Store
+	// empty fails the test if something is stored.
+	empty := func(when string) {
+		t.Helper()
+		for info, err := range honest.List(t.Context(), "") {
+			t.Errorf("%s: there is %s, %v", when, info.Key, err)
+		}
+	}
 	for _, at := range []string{"/000001", "/000002", "/manifest.json"} {
 		o := i.options
 		o.Store = failing{honest, at}
@@ -193,14 +200,43 @@ func TestWhatIsNotWholeIsNoBackup(t *testing.T) {
 		if catalog, err := backup.Load(t.Context(), honest, uid); err != nil || len(catalog.Fulls) > 0 {
 			t.Errorf("failed at %s: there is %+v, %v", at, catalog.Fulls, err)
 		}
+		if !strings.HasSuffix(at, ".json") {
+			empty("failed at " + at)
+		}
+	}
+	for info, err := range honest.List(t.Context(), "") {
+		// Those of the attempt whose manifest might have been stored.
+		if err := errors.Join(err, honest.Delete(t.Context(), info.Key)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	o := i.options
-	o.Progress = func(int64, int64) { cancel() }
+	o.Progress = func(done, _ int64) {
+		if done > 0 {
+			cancel()
+		}
+	}
 	if m, err := full.Take(ctx, o); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %+v, %v", m, err)
 	}
 	i.gone(t)
+	empty("cancelled")
+	o.Progress, o.Before = nil, 1000
+	o.Confirm = func(ctx context.Context, within gtid.Set) error {
+		if _, err := honest.Stat(ctx, backup.PartKey(uid, o.Name, 1002)); err != nil {
+			t.Errorf("asked before all is stored: %v", err)
+		}
+		if now := i.Text("SELECT @@gtid_executed"); within.String() != now {
+			t.Errorf("asked about %s, and it has executed %s", within, now)
+		}
+		return errFailing
+	}
+	if m, err := full.Take(t.Context(), o); !errors.Is(err, errFailing) {
+		t.Errorf("not confirmed: %+v, %v", m, err)
+	}
+	i.gone(t)
+	empty("not confirmed")
 	// A killed agent leaves a copy.
 	if err := os.MkdirAll(filepath.Join(i.options.CopyDir, "shop"), 0o700); err != nil {
 		t.Fatal(err)

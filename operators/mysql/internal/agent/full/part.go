@@ -65,13 +65,14 @@ func (o Options) store(ctx context.Context, m *backup.Full) error {
 	}
 	m.Bytes = total
 	done := int64(0)
+	o.tell(done, total)
 	for len(left) > 0 {
 		n, size := 0, int64(0)
 		for n < len(left) && (n == 0 || size+left[n].size <= o.PartBytes) {
 			size += left[n].size
 			n++
 		}
-		part, err := o.storePart(ctx, len(m.Parts)+1, left[:n])
+		part, err := o.storePart(ctx, o.Before+len(m.Parts)+1, left[:n])
 		if err != nil {
 			return fmt.Errorf("store part %d of the backup: %w", len(m.Parts)+1, err)
 		}
@@ -85,11 +86,19 @@ func (o Options) store(ctx context.Context, m *backup.Full) error {
 			}
 		}
 		left, done = left[n:], done+size
-		if o.Progress != nil {
-			o.Progress(done, total)
-		}
+		o.tell(done, total)
 	}
-	return nil
+	if o.Confirm == nil {
+		return nil
+	}
+	return o.Confirm(ctx, m.Within)
+}
+
+// tell tells how much is stored.
+func (o Options) tell(done, of int64) {
+	if o.Progress != nil {
+		o.Progress(done, of)
+	}
 }
 
 // storePart stores some files.

@@ -13,7 +13,6 @@ import (
 	"filippo.io/age"
 	"golang.org/x/sys/unix"
 
-	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/mysqld"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/backup"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/binlog"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
@@ -43,6 +42,15 @@ func (e *NoSpaceError) Error() string {
 	return fmt.Sprintf("%s needs %d MiB on the data volume, and %d MiB are free: enlarge storage.size", e.What, e.Needed/mib, e.Free/mib)
 }
 
+// Server is the one that is backed up.
+type Server interface {
+	// Version is what it calls its version, Executed what it has executed.
+	Version(ctx context.Context) (string, error)
+	Executed(ctx context.Context) (string, error)
+	// CopyTo makes a copy of its data in a folder that does not exist.
+	CopyTo(ctx context.Context, dir string) error
+}
+
 // Options say what is backed up, and where to.
 type Options struct {
 	// Store is where the backup goes, below the folder Cluster, the UID of the cluster.
@@ -52,7 +60,7 @@ type Options struct {
 	Name     string
 	Instance string
 	// Server is the instance's, with its data in DataDir.
-	Server  *mysqld.Client
+	Server  Server
 	DataDir string
 	// CopyDir is where the copy is made: a folder on the same volume. Whatever is there is removed, before and after.
 	CopyDir string
@@ -60,12 +68,20 @@ type Options struct {
 	Recipients []age.Recipient
 	// PartBytes is how much goes into a part, if no single file is larger; 0 means 256 MiB.
 	PartBytes int64
-	// Progress, if set, is told after each part how much of the copy is stored, in bytes.
+	// Before is how many numbers of parts are left out, so that attempts at one backup do not write, or remove, each other's.
+	Before int
+	// Progress, if set, is told how much of the copy is stored, in bytes: nothing at first, then after each part.
 	Progress func(done, of int64)
+	// Confirm, if set, is asked when all parts are stored, before there is a manifest, whether what the backup holds at the most may be kept.
+	Confirm func(ctx context.Context, within gtid.Set) error
 }
 
-// Take takes a full backup and returns its manifest, which is stored when it returns. After an error nothing is: parts that were stored are not
-// described by anything, and go when the catalog is swept.
+// farewell is how long it may take to remove what a failed attempt has stored.
+const farewell = time.Minute
+
+// Take takes a full backup and returns its manifest, which is stored when it returns. After an error its parts are removed as well as can be; those
+// that are left are not described by anything, and go when the catalog is swept. Only when it was the manifest itself that could not be stored,
+// nobody knows whether it was.
 func Take(ctx context.Context, o Options) (m backup.Full, err error) {
 	if o.PartBytes == 0 {
 		o.PartBytes = partBytes
@@ -89,6 +105,7 @@ func Take(ctx context.Context, o Options) (m backup.Full, err error) {
 		return backup.Full{}, err
 	}
 	if err := o.store(ctx, &m); err != nil {
+		o.discard(ctx, m)
 		return backup.Full{}, err
 	}
 	m.Finished = time.Now().UTC()
@@ -100,6 +117,15 @@ func Take(ctx context.Context, o Options) (m backup.Full, err error) {
 		return backup.Full{}, fmt.Errorf("store the backup's manifest: %w", err)
 	}
 	return m, nil
+}
+
+// discard removes the parts of an attempt that has failed, also the one that may have been under way. What it cannot remove is swept some day.
+func (o Options) discard(ctx context.Context, m backup.Full) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	for n := range len(m.Parts) + 1 {
+		_ = o.Store.Delete(ctx, backup.PartKey(o.Cluster, o.Name, o.Before+n+1))
+	}
 }
 
 // room refuses a backup that the volume has no room for.
