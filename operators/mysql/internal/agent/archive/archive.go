@@ -59,8 +59,6 @@ type Result struct {
 	Waiting time.Time
 	// Missing is what neither the archive, nor this instance's binary log, nor a full backup holds, although it was executed.
 	Missing gtid.Set
-	// Complete is the newest moment that the archive is known to be complete up to; zero if none is known.
-	Complete time.Time
 }
 
 // Archive is one archiver's view of the archive. It is good until an error: then what the store holds has to be looked at again, by Open.
@@ -97,13 +95,16 @@ func Open(ctx context.Context, o Options) (*Archive, error) {
 	return a, nil
 }
 
+// Complete returns the newest moment that the archive is known to be complete up to; zero if none is known.
+func (a *Archive) Complete() time.Time { return a.mark.At }
+
 // Step archives what may be archived and is not. It returns what was done also with an error.
 func (a *Archive) Step(ctx context.Context, permit Permit) (Result, error) {
 	var result Result
 	if err := a.seek(); err != nil {
 		return result, err
 	}
-	result.Missing, result.Complete = a.missing, a.mark.At
+	result.Missing = a.missing
 	for {
 		stretch, err := a.at.next(a.done, permit.Set, a.opts.PieceBytes)
 		if err != nil {
@@ -221,6 +222,5 @@ func (a *Archive) finish(ctx context.Context, permit Permit, result Result) (Res
 		return result, fmt.Errorf("note how far the archive reaches: %w", err)
 	}
 	a.mark = mark
-	result.Complete = mark.At
 	return result, nil
 }
