@@ -185,7 +185,7 @@ func (w *writer) step(ctx context.Context) (time.Duration, error) {
 	text, err := w.server.Executed(ctx)
 	if ctx.Err() != nil {
 		// Whatever it was, it may have been read of an instance that is no primary any more.
-		return 0, nil
+		return 0, context.Cause(ctx)
 	}
 	if err != nil {
 		w.failures++

@@ -168,7 +168,8 @@ func TestAFullBackupEndsWithWhatItIsOf(t *testing.T) {
 				b.stays("it is not repeated", func() bool { return fullIs(instance.FullFailed)(*b.Report()) })
 			}
 			await(t, "its parts are removed", func() bool {
-				for range b.store.List(t.Context(), uid+"/full/nightly/") {
+				for info, err := range b.store.List(t.Context(), uid+"/full/nightly/") {
+					t.Logf("there is still %s, %v", info.Key, err)
 					return false
 				}
 				return true

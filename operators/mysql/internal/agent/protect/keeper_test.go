@@ -337,7 +337,8 @@ func TestItArchivesWhileItServes(t *testing.T) {
 	if a := r.Archive; a.Lagging || a.Missing != "" || a.Problem != "" || len(a.Stored) != 0 || a.Complete.Second() != 0 || time.Since(a.Complete) > 2*time.Minute {
 		t.Errorf("report: %+v", a)
 	}
-	if m := b.Metrics(); !m.Archiving || !m.Exposed || m.Exposure != 0 || m.Pieces == 0 || m.Bytes == 0 || m.Failures != 0 {
+	await(t, "nothing is exposed", func() bool { m := b.Metrics(); return m.Exposed && m.Exposure == 0 })
+	if m := b.Metrics(); !m.Archiving || m.Pieces == 0 || m.Bytes == 0 || m.Failures != 0 {
 		t.Errorf("metrics: %+v", m)
 	}
 	for _, p := range b.catalog().Pieces {
@@ -461,8 +462,9 @@ func TestWhatIsNotKeptIsDeleted(t *testing.T) {
 	}
 	b.archiving(s, 2, instance.ArchiveDuty{KeepDays: 7, KeepCount: 1})
 	b.until("only so many are kept", func(r instance.BackupReport) bool { return slices.Equal(names(r), []string{"d"}) })
-	if b.archived() != name(9) && b.archived() != name(9)[:len(uuid)]+":3-9" {
-		t.Errorf("archived is %s", b.archived())
+	// Where the archive begins depends on which full backup was the oldest when it was looked at.
+	if got := b.archived(); got != uuid+":3-9" && got != uuid+":4-9" {
+		t.Errorf("archived is %s", got)
 	}
 }
 
