@@ -87,6 +87,12 @@ func parse(args []string) (config, error) {
 	flags.StringVar(&c.options.RunDir, "run-dir", "/run/kapok", "a folder for the socket and the configuration; it need not survive")
 	flags.StringVar(&c.options.UsersDir, "users-dir", "", "the mounted users Secret: one file per account, named like it, with its password")
 	flags.StringVar(&c.options.Monitor, "exporter-credentials", "", "the file in which the exporter finds its account; empty for an instance without an exporter")
+	flags.Func("restore", "what the first instance of a new cluster begins with, as `JSON`; empty for nothing", func(text string) error {
+		return json.Unmarshal([]byte(text), &c.options.Restore.Duty)
+	})
+	flags.StringVar(&c.options.Restore.Credentials, "restore-credentials", "/etc/kapok/restore", "the mounted Secret with the keys of the bucket to restore from")
+	flags.StringVar(&c.options.Restore.Volume, "restore-volume", "/restore", "where the volume to restore from is mounted")
+	flags.StringVar(&c.options.Restore.Identity, "restore-identity", "/etc/kapok/restore-identity", "the mounted Secret with the age identities; it may be missing if nothing is encrypted")
 	flags.StringVar(&c.options.Mysqld, "mysqld", "mysqld", "mysqld's executable, or the name to look up in PATH")
 	flags.StringVar(&c.options.Bind, "bind", "*", "the address that mysqld listens on")
 	flags.IntVar(&c.options.Port, "port", 3306, "the port that mysqld listens on")

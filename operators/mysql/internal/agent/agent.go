@@ -44,6 +44,8 @@ type Options struct {
 	// Monitor is the file in which the exporter beside mysqld finds the account, password and socket that it uses, as a client's
 	// option file. Without it there is no such account.
 	Monitor string
+	// Restore is what the first instance of a new cluster begins with.
+	Restore RestoreOptions
 	// Mysqld is the server's executable: a path, or a name to look up.
 	Mysqld string
 	// Bind and Port are where mysqld listens.
@@ -88,6 +90,8 @@ type Agent struct {
 	current atomic.Pointer[run]
 	// published is the newest report, for the health server.
 	published atomic.Pointer[instance.Report]
+	// restoring is how far the restore is; nil without one.
+	restoring atomic.Pointer[instance.RestoreReport]
 
 	// Everything below belongs to the loop, or to the piece of work that it runs.
 	memory memory
@@ -98,8 +102,9 @@ type Agent struct {
 	turned  time.Time
 	// later is what to do with the memory once the loop owns it again.
 	later func()
-	// jobs are the long tasks under way, by name.
-	jobs map[string]bool
+	// jobs are the long tasks under way, by name; underWay waits for them.
+	jobs     map[string]bool
+	underWay sync.WaitGroup
 	// startFailures counts starts of mysqld in a row that did not end with an answer.
 	startFailures int
 	// nextStart is when mysqld may be started again; nextTurn when to look again.
@@ -152,6 +157,7 @@ type memory struct {
 	credentials map[string]instance.Sealed
 	sealedOf    map[string]string
 	clone       cloneMemory
+	restore     restoreMemory
 	users       userMemory
 	archives    []string
 	// problem is the newest failure of the agent's own doing, reason its name.
@@ -210,6 +216,9 @@ type inbox struct {
 func New(opts Options, operator Operator, supervisor *agent.Supervisor) (*Agent, error) {
 	ordinal, err := ordinalOf(opts.Instance)
 	if err != nil {
+		return nil, err
+	}
+	if err := opts.Restore.read(); err != nil {
 		return nil, err
 	}
 	opener, err := seal.NewOpener()
@@ -279,6 +288,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		if r := a.current.Load(); r != nil {
 			a.ignoreEnd(r.kill())
 		}
+		// Whatever they have started ends with their context.
+		a.underWay.Wait()
 	}()
 	a.comeUp(time.Now())
 	a.reporter.base = a.picture()
@@ -360,6 +371,8 @@ func (a *Agent) advance(ctx context.Context) {
 	case r == nil && !a.terminating() && !now.Before(startAt) && rejoin:
 		a.holding.rejoining = true
 		a.work(ctx, a.rejoin)
+	case r == nil && !a.terminating() && a.mustRestore():
+		a.restoreData(ctx, now)
 	case r == nil && !a.terminating() && !now.Before(startAt):
 		a.work(ctx, a.startMysqld)
 	case r != nil && a.restartWanted(r) && !processEnded(r):
@@ -403,20 +416,20 @@ func (a *Agent) job(ctx context.Context, name string, task func(context.Context)
 		return
 	}
 	a.jobs[name] = true
-	go func() {
+	a.underWay.Go(func() {
 		finish := task(ctx)
 		a.done <- func() {
 			delete(a.jobs, name)
 			a.later = a.then(a.later, finish)
 			a.nextTurn = time.Time{}
 		}
-	}()
+	})
 }
 
 // pause is how long the loop may sleep.
 func (a *Agent) pause() time.Duration {
 	wait := time.Second
-	for _, at := range []time.Time{a.nextTurn, a.nextStart, a.startAt, a.terminateBy, a.reporter.due} {
+	for _, at := range []time.Time{a.nextTurn, a.nextStart, a.startAt, a.terminateBy, a.reporter.due, a.memory.restore.retryAt} {
 		if left := time.Until(at); left > 0 && left < wait {
 			wait = left
 		}

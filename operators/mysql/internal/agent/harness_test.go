@@ -55,6 +55,8 @@ type member struct {
 	usersDir string
 	mysqld   string
 	grace    time.Duration
+	// restore is what the pod is told to begin with.
+	restore agent.RestoreOptions
 	// unmonitored members have no exporter beside them.
 	unmonitored bool
 
@@ -217,7 +219,7 @@ func (m *member) start() {
 	}
 	a, err := agent.New(agent.Options{
 		Instance: m.name, DataDir: m.root, RunDir: m.runDir, UsersDir: m.usersDir, Monitor: credentials, Mysqld: m.mysqld,
-		Bind: "127.0.0.1", Port: m.port, Grace: m.grace, Version: "test",
+		Bind: "127.0.0.1", Port: m.port, Grace: m.grace, Version: "test", Restore: m.restore,
 		Logger: slog.New(slog.NewTextHandler(out, nil)).With("instance", m.name),
 	}, m, &shared.Supervisor{})
 	if err != nil {

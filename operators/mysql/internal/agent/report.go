@@ -89,6 +89,7 @@ func (a *Agent) patch(r instance.Report) instance.Report {
 			r.State = instance.StateStarting
 		}
 	}
+	r.Restore = a.restoring.Load()
 	switch {
 	case isolated:
 		r.SelfFenced = true
@@ -107,7 +108,7 @@ func withoutServer(r instance.Report) instance.Report {
 		Blank: r.Blank, Term: r.Term, Promised: r.Promised, Served: r.Served, Record: r.Record,
 		Directive: r.Directive, Refused: r.Refused, RefusedWhy: r.RefusedWhy, SealingKey: r.SealingKey,
 		Stalled: r.Stalled, Terminating: r.Terminating, Volume: r.Volume,
-		ConfigError: r.ConfigError, Archives: r.Archives, Rejoin: r.Rejoin, Problem: r.Problem, ProblemReason: r.ProblemReason,
+		ConfigError: r.ConfigError, Archives: r.Archives, Rejoin: r.Rejoin, Restored: r.Restored, Problem: r.Problem, ProblemReason: r.ProblemReason,
 	}
 }
 
@@ -120,7 +121,7 @@ func (a *Agent) picture() instance.Report {
 		State: instance.StateDown, Starts: a.reporter.starts, Blank: !m.state.Kept,
 		Term: m.state.Term, Promised: m.state.Promised, Served: m.state.Served, Record: m.state.Record,
 		Directive: m.accepted, SealingKey: a.opener.Public(), Archives: m.archives,
-		Rejoin:  m.rejoinReport(),
+		Rejoin: m.rejoinReport(), Restored: a.hasRestored(),
 		Problem: m.problem, ProblemReason: m.reason,
 	}
 	if d := m.directive; d != nil {

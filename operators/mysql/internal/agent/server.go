@@ -172,6 +172,8 @@ func (a *Agent) fillData(ctx context.Context, executable string, empty bool) err
 		return nil
 	case kept:
 		return errors.New("the data folder is gone, but it held data worth keeping: restore it, or delete the volume claim to have the member rebuilt")
+	case a.memory.state.Restoring:
+		return errors.New("the restore that this volume was to begin with has left no data, and the pod is not told of it any more: make the cluster anew")
 	}
 	return a.initialise(ctx, executable)
 }

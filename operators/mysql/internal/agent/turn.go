@@ -87,6 +87,9 @@ func (a *Agent) settle(ctx context.Context, r *run, o mysqld.Observation) (reaso
 	if err := a.settleClone(ctx, r, o); err != nil {
 		return instance.ProblemCloneFailed, err
 	}
+	if err := a.settleRestore(ctx, r, o); err != nil {
+		return instance.ProblemDuty, err
+	}
 	if err := a.settleRejoin(o); err != nil {
 		return instance.ProblemDuty, err
 	}

@@ -12,6 +12,7 @@ import (
 func spec(cluster *v1alpha1.MySQLCluster) topology.Spec {
 	out := topology.Spec{
 		Instances:       int(cluster.Spec.Instances),
+		Restore:         cluster.Spec.Restore != nil,
 		ManualFailover:  cluster.Spec.HA.Failover == v1alpha1.FailoverManual,
 		BufferPoolBytes: bufferPool(cluster),
 	}

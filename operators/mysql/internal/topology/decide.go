@@ -235,14 +235,46 @@ func (p *planner) begin() {
 		return
 	}
 	first := &p.o.Members[0]
+	if p.o.Spec.Restore && (first.Report == nil || !first.Report.Restored) {
+		p.state(Starting, restoring(first))
+		return
+	}
 	if !first.alive() {
 		p.state(Starting, fmt.Sprintf("waiting for %s to initialise its data", first.Name))
 		return
 	}
 	p.state(Starting, "founding the cluster on "+first.Name)
 	p.commit(CommitBootstrap, instance.Record{Epoch: max(1, p.o.promised()), Primary: first.Name, Voters: []string{first.Name}},
-		"no instance holds data yet")
+		p.origin())
 }
+
+// origin says what a cluster is founded on.
+func (p *planner) origin() string {
+	if p.o.Spec.Restore {
+		return "the data that it begins with are restored"
+	}
+	return "no instance holds data yet"
+}
+
+// restoring says how far the restore is that a cluster begins with.
+func restoring(first *Member) string {
+	if !first.Connected || first.Report == nil || first.Report.Restore == nil {
+		return fmt.Sprintf("waiting for %s to restore the data that the cluster begins with", first.Name)
+	}
+	switch r := first.Report.Restore; r.State {
+	case instance.RestoreFailed:
+		return fmt.Sprintf("%s cannot restore the data that the cluster begins with, and tries again: %s", first.Name, r.Problem)
+	case instance.RestoreUnpacking:
+		return fmt.Sprintf("%s unpacks the full backup that the cluster begins with: %d %% done", first.Name, tens(r))
+	case instance.RestoreReplaying:
+		return fmt.Sprintf("%s replays the archive behind the full backup that the cluster begins with: %d %% done", first.Name, tens(r))
+	case instance.RestorePlanning, instance.RestoreDone:
+	}
+	return fmt.Sprintf("%s restores the data that the cluster begins with", first.Name)
+}
+
+// tens is how far a restore is in percent, in steps of ten: who reads it does not want to be told of each part.
+func tens(r *instance.RestoreReport) int { return 10 * (10 * r.Done / max(1, r.Of)) }
 
 // remembersMore says whether a remembers a newer record than b. Within an epoch the primary is the first to be told.
 func remembersMore(a, b *Member) bool {

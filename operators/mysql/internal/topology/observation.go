@@ -43,6 +43,8 @@ type Spec struct {
 	Instances int
 	// ManualFailover leaves a dead primary alone until the user asks for a switchover or it comes back.
 	ManualFailover bool
+	// Restore: the cluster begins with a restore. It is founded on nothing else.
+	Restore bool
 	// Config, BufferPoolBytes and Users go into every directive as they are.
 	Config          map[string]string
 	BufferPoolBytes int64

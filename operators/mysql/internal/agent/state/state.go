@@ -29,6 +29,8 @@ type State struct {
 	// Kept is true once the data are worth keeping: bootstrapped, cloned, or following. Only a volume without it may be
 	// initialised again.
 	Kept bool `json:"kept,omitempty"`
+	// Restoring says that the data begin with a restore: what is in their place is what it brought back, and nothing else is ever made there.
+	Restoring bool `json:"restoring,omitempty"`
 	// Clone is set while the data are being replaced.
 	Clone *Clone `json:"clone,omitempty"`
 	// Cloned is set when the data were replaced, until another role than RoleClone is accepted.

@@ -40,7 +40,9 @@ type Moment struct {
 // Past is a history that really happened, and what was stored of it.
 type Past struct {
 	Moments []Moment
+	// Store is where it was stored: the folder Dir.
 	Store   objectstore.Store
+	Dir     string
 	Catalog backup.Catalog
 	// Key opens what is stored.
 	Key *age.X25519Identity
@@ -51,7 +53,8 @@ type Past struct {
 func Happen(t *testing.T, program string, r *rand.Rand, fulls int) Past {
 	t.Helper()
 	s := servers.Run(t, program, servers.Blank(t, program))
-	store, err := folder.Open(t.TempDir())
+	dir := t.TempDir()
+	store, err := folder.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +67,7 @@ func Happen(t *testing.T, program string, r *rand.Rand, fulls int) Past {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := Past{Store: store, Key: id}
+	p := Past{Store: store, Dir: dir, Key: id}
 	open := func(epoch uint64) *archive.Archive {
 		a, err := archive.Open(t.Context(), archive.Options{
 			Store: store, Cluster: Cluster, Instance: "shop-0", Epoch: epoch, DataDir: s.Dir, Recipients: []age.Recipient{id.Recipient()}, PieceBytes: 20_000,
