@@ -93,6 +93,8 @@ func parse(args []string) (config, error) {
 	flags.StringVar(&c.options.Restore.Credentials, "restore-credentials", "/etc/kapok/restore", "the mounted Secret with the keys of the bucket to restore from")
 	flags.StringVar(&c.options.Restore.Volume, "restore-volume", "/restore", "where the volume to restore from is mounted")
 	flags.StringVar(&c.options.Restore.Identity, "restore-identity", "/etc/kapok/restore-identity", "the mounted Secret with the age identities; it may be missing if nothing is encrypted")
+	flags.StringVar(&c.options.BackupCredentials, "backup-credentials", "/etc/kapok/backup", "the mounted Secret with the credentials of a bucket for backups; it may be missing")
+	flags.StringVar(&c.options.BackupVolume, "backup-volume", "/backup", "where a volume for backups is mounted; it may be missing")
 	flags.StringVar(&c.options.Mysqld, "mysqld", "mysqld", "mysqld's executable, or the name to look up in PATH")
 	flags.StringVar(&c.options.Bind, "bind", "*", "the address that mysqld listens on")
 	flags.IntVar(&c.options.Port, "port", 3306, "the port that mysqld listens on")

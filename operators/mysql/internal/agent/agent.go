@@ -21,6 +21,7 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/duty"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/lease"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/mysqld"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/protect"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/seal"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/state"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/volume"
@@ -46,6 +47,9 @@ type Options struct {
 	Monitor string
 	// Restore is what the first instance of a new cluster begins with.
 	Restore RestoreOptions
+	// BackupCredentials is the folder of the mounted Secret with the credentials of a bucket for backups, BackupVolume where a volume for backups
+	// is mounted. Both may be missing.
+	BackupCredentials, BackupVolume string
 	// Mysqld is the server's executable: a path, or a name to look up.
 	Mysqld string
 	// Bind and Port are where mysqld listens.
@@ -78,6 +82,7 @@ type Agent struct {
 	watch      *volume.Watch
 	guard      *lease.Guard
 	prober     *prober
+	keeper     *protect.Keeper
 	paths      paths
 
 	wake  chan struct{}
@@ -116,6 +121,8 @@ type Agent struct {
 	stopping, stopped bool
 	terminateBy       time.Time
 	reporter          reporter
+	// situation is what the keeper was told last of the memory.
+	situation protect.Situation
 }
 
 // paths are the places that the agent uses.
@@ -162,35 +169,6 @@ type memory struct {
 	archives    []string
 	// problem is the newest failure of the agent's own doing, reason its name.
 	problem, reason string
-}
-
-// run is one run of mysqld.
-type run struct {
-	number  int
-	process *agent.Process
-	client  *mysqld.Client
-	begun   time.Time
-	// tainted: it has been a source; killing it needs no further thought, stopping it does.
-	tainted atomic.Bool
-	// answered: it has answered once. dying: its sockets are closed, the process may still be there.
-	answered, dying atomic.Bool
-	// watch starts to look out for the closing of its sockets.
-	watch func()
-}
-
-// kill ends the run at once. From here on it counts as gone: nothing that it still says is of any use.
-func (r *run) kill() error {
-	r.dying.Store(true)
-	if err := r.process.Kill(); err != nil {
-		return fmt.Errorf("kill mysqld: %w", err)
-	}
-	return nil
-}
-
-// runEnd is the end of a run.
-type runEnd struct {
-	run  *run
-	exit agent.Exit
 }
 
 // inbox is what the link delivers.
@@ -261,6 +239,7 @@ func New(opts Options, operator Operator, supervisor *agent.Supervisor) (*Agent,
 	a.watch = volume.NewWatch(a.paths.kapok)
 	a.guard = lease.NewGuard(a.fence)
 	a.prober = newProber(a.log)
+	a.keeper = a.newKeeper()
 	a.reporter.errors.Pass = true
 	return a, nil
 }
@@ -282,6 +261,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	var side sync.WaitGroup
 	side.Go(func() { a.ignoreEnd(a.watch.Run(inner)) })
 	side.Go(func() { a.proveQuorum(inner) })
+	side.Go(func() { a.ignoreEnd(a.keeper.Run(inner)) })
 	defer func() {
 		cancel()
 		a.guard.Disarm()
@@ -297,6 +277,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		a.tellKeeper()
 		a.advance(inner)
 		a.report()
 		if a.stopped {

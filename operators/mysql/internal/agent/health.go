@@ -29,7 +29,7 @@ func (a *Agent) Handler() http.Handler {
 		_, _ = fmt.Fprintln(w, "ok")
 	})
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collector{a.published.Load})
+	registry.MustRegister(collector{a.published.Load, a.keeper.Metrics})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
 }

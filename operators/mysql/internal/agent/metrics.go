@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/protect"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 )
@@ -32,6 +33,13 @@ var (
 	metricVolumeSize = describe("volume_size_bytes", "Size of the data volume, rounded.")
 	metricVolumeFree = describe("volume_free_bytes", "Free space on the data volume, rounded.")
 	metricStalled    = describe("stalled", "1 if the data volume does not complete writes, or mysqld does not answer.")
+
+	metricExposure     = describe("archive_exposure_seconds", "Of the archiver: how long ago everything acknowledged was archived, 0 if it is now; missing if unknown.")
+	metricPieces       = describe("archived_pieces_total", "Pieces of the binary log that the agent has archived.")
+	metricArchived     = describe("archived_bytes_total", "Bytes of the binary log that the agent has archived, unpacked.")
+	metricFailures     = describe("archive_failures_total", "Attempts to archive, or to delete what is not kept any longer, that have failed.")
+	metricFulls        = describe("full_backups_total", "Full backups that the agent has tried to take, by how they ended.", "result")
+	metricFullDuration = describe("full_backup_duration_seconds", "How long the newest full backup took that the agent has taken; missing before the first.")
 )
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
@@ -44,14 +52,18 @@ var (
 	allRoles  = []instance.Role{instance.RoleStandby, instance.RolePrimary, instance.RoleDrain, instance.RoleReplica, instance.RoleClone}
 )
 
-// collector makes metrics of the newest report.
-type collector struct{ newest func() *instance.Report }
+// collector makes metrics of the newest report, and of what the keeper of the backups has counted.
+type collector struct {
+	newest  func() *instance.Report
+	backups func() protect.Metrics
+}
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(to chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		metricState, metricRole, metricEpoch, metricReady, metricExecuted, metricWritable, metricFenced, metricStarts, metricVoters, metricAttached, metricAcks,
 		metricWaiting, metricConnected, metricApplying, metricLag, metricErrant, metricVolumeSize, metricVolumeFree, metricStalled,
+		metricExposure, metricPieces, metricArchived, metricFailures, metricFulls, metricFullDuration,
 	} {
 		to <- desc
 	}
@@ -63,6 +75,7 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	if r == nil {
 		return
 	}
+	c.collectBackups(to)
 	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}
@@ -98,6 +111,25 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 		if r.Applier.LagSeconds >= 0 {
 			gauge(metricLag, float64(r.Applier.LagSeconds))
 		}
+	}
+}
+
+// collectBackups says what there is to say about backups.
+func (c collector) collectBackups(to chan<- prometheus.Metric) {
+	m := c.backups()
+	counter := func(desc *prometheus.Desc, value float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, value, labels...)
+	}
+	counter(metricPieces, float64(m.Pieces))
+	counter(metricArchived, float64(m.Bytes))
+	counter(metricFailures, float64(m.Failures))
+	counter(metricFulls, float64(m.FullsDone), "done")
+	counter(metricFulls, float64(m.FullsFailed), "failed")
+	if m.Exposed {
+		to <- prometheus.MustNewConstMetric(metricExposure, prometheus.GaugeValue, m.Exposure.Seconds())
+	}
+	if m.FullTook > 0 {
+		to <- prometheus.MustNewConstMetric(metricFullDuration, prometheus.GaugeValue, m.FullTook.Seconds())
 	}
 }
 

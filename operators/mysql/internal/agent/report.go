@@ -90,6 +90,7 @@ func (a *Agent) patch(r instance.Report) instance.Report {
 		}
 	}
 	r.Restore = a.restoring.Load()
+	r.Backup = a.keeper.Report()
 	switch {
 	case isolated:
 		r.SelfFenced = true

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -37,6 +38,35 @@ const (
 // errForeign is returned for data that this agent did not make.
 var errForeign = errors.New("the data folder holds data, but the agent's state beside it is missing; " +
 	"restore kapok/state.json from the volume's backup, or use an empty volume")
+
+// run is one run of mysqld.
+type run struct {
+	number  int
+	process *agent.Process
+	client  *mysqld.Client
+	begun   time.Time
+	// tainted: it has been a source; killing it needs no further thought, stopping it does.
+	tainted atomic.Bool
+	// answered: it has answered once. dying: its sockets are closed, the process may still be there.
+	answered, dying atomic.Bool
+	// watch starts to look out for the closing of its sockets.
+	watch func()
+}
+
+// kill ends the run at once. From here on it counts as gone: nothing that it still says is of any use.
+func (r *run) kill() error {
+	r.dying.Store(true)
+	if err := r.process.Kill(); err != nil {
+		return fmt.Errorf("kill mysqld: %w", err)
+	}
+	return nil
+}
+
+// runEnd is the end of a run.
+type runEnd struct {
+	run  *run
+	exit agent.Exit
+}
 
 // startMysqld is the work that brings mysqld up: initialise if need be, write the configuration, start. It returns as
 // soon as the process exists.
