@@ -78,13 +78,17 @@ func Run(ctx context.Context, o Options, plan backup.Plan) (gtid.Set, error) {
 	return executed, nil
 }
 
-// executed asks what the data hold.
+// executed asks what the data hold, and has the server forget whom it was a replica of: the copy may be of one, and its channel neither fits the
+// archive, nor is anything of it wanted in what is restored.
 func (o Options) executed(ctx context.Context) (executed gtid.Set, err error) {
 	server, err := sandbox.Start(ctx, o.Sandbox)
 	if err != nil {
 		return gtid.Set{}, fmt.Errorf("start the restored backup: %w", err)
 	}
 	text, err := server.Client().Executed(ctx)
+	if err == nil {
+		err = server.Client().ForgetSource(ctx)
+	}
 	if err := errors.Join(err, server.Stop(ctx)); err != nil {
 		return gtid.Set{}, err
 	}
