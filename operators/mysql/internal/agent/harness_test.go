@@ -53,10 +53,11 @@ type member struct {
 	runDir   string
 	port     int
 	usersDir string
-	mysqld   string
-	grace    time.Duration
-	// restore is what the pod is told to begin with.
+	// volume is where backups go, restore what the pod is told to begin with.
+	volume  string
 	restore agent.RestoreOptions
+	mysqld  string
+	grace   time.Duration
 	// unmonitored members have no exporter beside them.
 	unmonitored bool
 
@@ -171,9 +172,11 @@ func newCluster(t *testing.T, n int) *cluster {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(base) })
-	users := filepath.Join(base, "users")
-	if err := os.MkdirAll(users, 0o700); err != nil {
-		t.Fatal(err)
+	users, backups := filepath.Join(base, "users"), filepath.Join(base, "backups")
+	for _, dir := range []string{users, backups} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.WriteFile(filepath.Join(users, appUser), []byte(appPassword+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -182,7 +185,7 @@ func newCluster(t *testing.T, n int) *cluster {
 		m := &member{
 			t: t, name: fmt.Sprintf("shop-%d", i), port: freePort(t), usersDir: users,
 			root: filepath.Join(base, strconv.Itoa(i)), runDir: filepath.Join(base, "r"+strconv.Itoa(i)),
-			news: make(chan struct{}), mysqld: server(t), grace: 10 * time.Second,
+			news: make(chan struct{}), mysqld: server(t), grace: 10 * time.Second, volume: backups,
 		}
 		for _, part := range []string{"data", "kapok"} {
 			if err := os.CopyFS(filepath.Join(m.root, part), os.DirFS(filepath.Join(template, part))); err != nil {
@@ -219,7 +222,7 @@ func (m *member) start() {
 	}
 	a, err := agent.New(agent.Options{
 		Instance: m.name, DataDir: m.root, RunDir: m.runDir, UsersDir: m.usersDir, Monitor: credentials, Mysqld: m.mysqld,
-		Bind: "127.0.0.1", Port: m.port, Grace: m.grace, Version: "test", Restore: m.restore,
+		Bind: "127.0.0.1", Port: m.port, Grace: m.grace, Version: "test", BackupVolume: m.volume, Restore: m.restore,
 		Logger: slog.New(slog.NewTextHandler(out, nil)).With("instance", m.name),
 	}, m, &shared.Supervisor{})
 	if err != nil {
