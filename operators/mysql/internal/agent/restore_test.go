@@ -36,8 +36,8 @@ func begins(t *testing.T, p pasts.Past, duty instance.RestoreDuty) *cluster {
 	return c
 }
 
-// content reads what the history wrote, as an account of the new cluster.
-func content(t *testing.T, db *sql.DB) string {
+// written reads what the history wrote, as an account of the new cluster.
+func written(t *testing.T, db *sql.DB) string {
 	t.Helper()
 	var out string
 	if err := db.QueryRowContext(t.Context(), pasts.State).Scan(&out); err != nil {
@@ -90,9 +90,13 @@ func TestAClusterBeginsWithARestore(t *testing.T) {
 
 	d := c.primary(0, true, second)
 	d.Primary.Bootstrap = true
+	d.Users = append(d.Users, instance.User{Name: "auditor", Access: instance.AccessReadOnly})
+	if err := os.WriteFile(filepath.Join(first.usersDir, "auditor"), []byte(appPassword), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	c.obey(first, d)
 	db := c.app(first)
-	if got := content(t, open(t, first, appUser, appPassword, "shop")); got != want.State {
+	if got := written(t, open(t, first, "auditor", appPassword, "shop")); got != want.State {
 		t.Errorf("restored is %q, and there was %q", got, want.State)
 	}
 	if _, err := db.ExecContext(t.Context(), "CREATE TABLE after_all (id INT PRIMARY KEY)"); err != nil {

@@ -25,7 +25,7 @@ func (s *agents) protect(a *agent, duty *instance.BackupDuty) {
 	if duty.Archive != nil && a.serving {
 		s.stored = slices.DeleteFunc(s.stored, func(f instance.StoredFull) bool { return slices.Contains(duty.Archive.Delete, f.Name) })
 		report.Archive = &instance.ArchiveReport{
-			Complete: s.now().Truncate(time.Minute), Missing: s.missing, Listed: true, Stored: slices.Clone(s.stored),
+			Complete: s.now().Truncate(time.Minute), Missing: s.missing, Listed: true, Stored: slices.Clone(s.stored), Gone: duty.Archive.Delete,
 		}
 	}
 	if full := duty.Full; full != nil {

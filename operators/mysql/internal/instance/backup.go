@@ -94,6 +94,8 @@ type ArchiveReport struct {
 	Listed  bool         `json:"listed,omitempty"`
 	Stored  []StoredFull `json:"stored,omitempty"`
 	Damaged []string     `json:"damaged,omitempty"`
+	// Gone are those names of ArchiveDuty.Delete of which nothing was stored when it was looked at after they were told.
+	Gone []string `json:"gone,omitempty"`
 }
 
 // StoredReported is how many full backups a report names.

@@ -91,21 +91,16 @@ func (x *scene) leave(b *v1alpha1.MySQLBackup) {
 		return
 	}
 	stored := b.Spec.DeletionPolicy == v1alpha1.DeletionDelete && x.Cluster.DeletionTimestamp == nil && x.storedHere(b)
-	if stored && (x.archive == nil || !x.archive.Listed || x.listed(b.Name) != nil || x.unswept(b)) {
+	if stored && (x.archive == nil || !slices.Contains(x.archive.Gone, b.Name)) {
 		x.soon()
 		next := *b.DeepCopy()
-		next.Status.Message = "the primary is deleting what is stored of it"
+		next.Status.Message = "the primary has to delete what is stored of it; with deletionPolicy Retain that stays, and this object goes at once"
 		if !equality.Semantic.DeepEqual(b.Status, next.Status) {
 			x.out.Updates = append(x.out.Updates, Update{Backup: *b, Status: next.Status, Finalizer: true})
 		}
 		return
 	}
 	x.out.Updates = append(x.out.Updates, Update{Backup: *b, Status: b.Status})
-}
-
-// unswept says whether the catalog may have been read before the backup was stored.
-func (x *scene) unswept(b *v1alpha1.MySQLBackup) bool {
-	return b.Status.FinishedAt != nil && x.now.Sub(b.Status.FinishedAt.Time) < settled && x.now.Sub(b.DeletionTimestamp.Time) < lostAfter
 }
 
 // listed returns what the catalog says of a backup; nil if it is not in it.

@@ -188,11 +188,10 @@ func TestDeletionIsWhatThePolicySays(t *testing.T) {
 		// stays: the object is kept by its finalizer.
 		stays bool
 	}{
-		"stored":                     {func(w *world) { w.archive.Stored = append(w.archive.Stored, full("monday", now)) }, true},
-		"not known whether":          {func(w *world) { w.archive.Listed = false }, true},
-		"nobody can say":             {func(w *world) { w.at("db-0").Report.Serving = false }, true},
-		"not stored any more":        {func(*world) {}, false},
-		"finished since it was read": {func(w *world) { w.Backups[0].Status.FinishedAt.Time = now.Add(-time.Minute) }, true},
+		"stored":         {func(w *world) { w.archive.Stored = append(w.archive.Stored, full("monday", now)) }, true},
+		"not listed":     {func(*world) {}, true},
+		"nobody can say": {func(w *world) { w.archive.Gone, w.at("db-0").Report.Serving = []string{"monday"}, false }, true},
+		"gone":           {func(w *world) { w.archive.Gone = []string{"monday"} }, false},
 		"to stay": {func(w *world) {
 			w.archive.Stored = append(w.archive.Stored, full("monday", now))
 			w.Backups[0].Spec.DeletionPolicy = v1alpha1.DeletionRetain

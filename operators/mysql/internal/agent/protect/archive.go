@@ -32,6 +32,8 @@ type archiveState struct {
 	stored             []instance.StoredFull
 	// damaged are the full backups whose manifests cannot be read, unread the pieces of the archive.
 	damaged, unread []string
+	// gone are those that are to be deleted and were not there at the newest look.
+	gone []string
 	// reopen says that the archive's own picture of the store is not right any more; tidy that tidying is due.
 	reopen, tidy bool
 }
@@ -49,7 +51,7 @@ func (a *archiveState) report(now time.Time) *instance.ArchiveReport {
 	return &instance.ArchiveReport{
 		Complete: a.complete.Truncate(time.Minute), Lagging: now.Sub(a.caught) > instance.LagBound, Missing: a.missing,
 		Problem: failing.text, ProblemReason: failing.reason,
-		Listed: a.listed, Stored: a.stored, Damaged: damaged[:min(len(damaged), damagedLimit)],
+		Listed: a.listed, Stored: a.stored, Damaged: damaged[:min(len(damaged), damagedLimit)], Gone: a.gone,
 	}
 }
 

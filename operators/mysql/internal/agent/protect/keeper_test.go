@@ -452,7 +452,7 @@ func TestWhatIsNotKeptIsDeleted(t *testing.T) {
 	b.until("that it cannot be deleted is told", func(r instance.BackupReport) bool { return r.Archive.ProblemReason == instance.ProblemStoreDenied })
 	b.store.fail(nil)
 	r = b.until("what somebody wants deleted is, be it the newest", func(r instance.BackupReport) bool { return slices.Equal(names(r), []string{"b", "c", "d"}) })
-	if len(r.Archive.Damaged) > 0 || r.Archive.Problem != "" {
+	if len(r.Archive.Damaged) > 0 || r.Archive.Problem != "" || !slices.Equal(r.Archive.Gone, []string{"e", "spoilt", "never was"}) {
 		t.Errorf("report: %+v", r.Archive)
 	}
 	for info, err := range b.store.List(t.Context(), uid+"/full/") {

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// storedLimit is how many full backups are reported at the most, the newest ones; damagedLimit the same of what is damaged.
-	storedLimit, damagedLimit = 100, 8
+	// damagedLimit is how much of what is damaged is reported at the most.
+	damagedLimit = 8
 	// unfinishedFor is for how long an object that is being written is left alone.
 	unfinishedFor = 48 * time.Hour
 )
@@ -121,11 +121,12 @@ func (k *Keeper) tidy(ctx context.Context, s Situation, due bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closing()) }()
+	// Before the look: what is not seen then is gone.
+	now, _ := k.situation()
 	catalog, err := backup.LoadFulls(ctx, store, s.Duty.Cluster)
 	if err != nil {
 		return fmt.Errorf("look at the full backups: %w", err)
 	}
-	now, _ := k.situation()
 	for _, name := range now.unwanted() {
 		if !known(catalog, name) {
 			continue
@@ -143,7 +144,7 @@ func (k *Keeper) tidy(ctx context.Context, s Situation, due bool) (err error) {
 			return fmt.Errorf("look at the full backups: %w", err)
 		}
 	}
-	k.list(catalog)
+	k.list(catalog, now.unwanted())
 	return nil
 }
 
@@ -211,13 +212,14 @@ func (k *Keeper) expire(ctx context.Context, store objectstore.Store, cluster st
 }
 
 // list takes note of the full backups that are stored. Where they are others than before, the archive has to be looked at anew: one may close a gap, or
-// open it again.
-func (k *Keeper) list(catalog backup.Catalog) {
+// open it again. Of those that are unwanted it notes which are not there.
+func (k *Keeper) list(catalog backup.Catalog, unwanted []string) {
+	gone := slices.DeleteFunc(slices.Clone(unwanted), func(name string) bool { return known(catalog, name) })
 	stored := make([]instance.StoredFull, 0, len(catalog.Fulls))
 	for _, f := range catalog.Fulls {
 		stored = append(stored, storedFull(f))
 	}
-	stored = stored[max(0, len(stored)-storedLimit):]
+	stored = stored[max(0, len(stored)-instance.StoredReported):]
 	var damaged []string
 	for _, d := range catalog.Damaged[:min(len(catalog.Damaged), damagedLimit)] {
 		damaged = append(damaged, d.Name())
@@ -225,7 +227,7 @@ func (k *Keeper) list(catalog backup.Catalog) {
 	k.note(func(a *archiveState) {
 		same := slices.EqualFunc(stored, a.stored, func(x, y instance.StoredFull) bool { return x.Name == y.Name && x.Finished.Equal(y.Finished) })
 		a.reopen = a.reopen || !same && (a.listed || a.missing != "")
-		a.listed, a.stored, a.damaged = true, stored, damaged
+		a.listed, a.stored, a.damaged, a.gone = true, stored, damaged, gone
 	})
 }
 
