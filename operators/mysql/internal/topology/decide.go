@@ -216,6 +216,11 @@ func (p *planner) begin() {
 	if waiting {
 		return
 	}
+	if newest != nil && p.o.Spec.Restore && !slices.ContainsFunc(p.o.Members, restored) {
+		p.state(Waiting, fmt.Sprintf("the volume of %s remembers a cluster that did not begin with a restore, and nothing is restored over data: "+
+			"give the new cluster another name, leave out spec.restore to have the old one back, or delete its volume claims", newest.Name))
+		return
+	}
 	if newest != nil {
 		newest = p.successor(newest)
 		to := newest.Report.Record
@@ -235,7 +240,7 @@ func (p *planner) begin() {
 		return
 	}
 	first := &p.o.Members[0]
-	if p.o.Spec.Restore && (first.Report == nil || !first.Report.Restored) {
+	if p.o.Spec.Restore && !restored(*first) {
 		p.state(Starting, restoring(first))
 		return
 	}
@@ -255,6 +260,9 @@ func (p *planner) origin() string {
 	}
 	return "no instance holds data yet"
 }
+
+// restored says whether a member's data began with a restore.
+func restored(m Member) bool { return m.Report != nil && m.Report.Restored }
 
 // restoring says how far the restore is that a cluster begins with.
 func restoring(first *Member) string {

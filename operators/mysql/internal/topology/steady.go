@@ -116,7 +116,7 @@ func (p *planner) lead(as instance.Role) {
 	duty := instance.PrimaryDuty{
 		Acks: p.acks(), Serve: p.mayServe(m), Admitted: p.admitted(m), LeaseMillis: SelfFenceAfter.Milliseconds(),
 		// A volume that was lost after the restore, and before the cluster came to life, is not what it begins with.
-		Bootstrap: m.Report.Blank && unfounded(p.o) && (m.Report.Restored || !p.o.Spec.Restore),
+		Bootstrap: m.Report.Blank && unfounded(p.o) && (restored(*m) || !p.o.Spec.Restore),
 	}
 	p.assign(m, role{epoch: p.o.Record.Epoch, role: as, primary: &duty, restart: p.mayRestartAlone(m),
 		why: fmt.Sprintf("%s is the primary of epoch %d", m.Name, p.o.Record.Epoch)})
