@@ -26,23 +26,26 @@ const (
 
 // Store is a pod with a real S3 server (versitygw on an emptyDir) behind a Service.
 type Store struct {
-	lab       *Lab
-	namespace string
+	lab        *Lab
+	namespace  string
+	id, secret string
 }
 
-// Store names the S3 service of a namespace; Start runs it.
-func (l *Lab) Store(namespace string) *Store { return &Store{lab: l, namespace: namespace} }
+// Store names the S3 service of a namespace and makes its keys; Start runs it.
+func (l *Lab) Store(namespace string) *Store {
+	return &Store{lab: l, namespace: namespace, id: rand.Text(), secret: rand.Text() + rand.Text()}
+}
 
 // Endpoint is where clusters find it.
 func (s *Store) Endpoint() string {
 	return fmt.Sprintf("http://%s.%s.svc:%d", storeName, s.namespace, storePort)
 }
 
-// Keys makes the Secret with the keys, without which the server does not start.
+// Keys makes the Secret with the keys.
 func (s *Store) Keys(ctx context.Context) error {
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: StoreSecret},
-		StringData: map[string]string{"access-key-id": rand.Text(), "secret-access-key": rand.Text() + rand.Text()},
+		StringData: map[string]string{"access-key-id": s.id, "secret-access-key": s.secret},
 	}
 	if err := s.lab.Client.Create(ctx, secret); err != nil {
 		return fmt.Errorf("create the keys of the store: %w", err)
@@ -76,10 +79,6 @@ func (s *Store) service() *corev1.Service {
 
 func (s *Store) pod() *corev1.Pod {
 	no, yes, user, second := false, true, int64(65532), int64(1)
-	key := func(name, key string) corev1.EnvVar {
-		return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
-			LocalObjectReference: corev1.LocalObjectReference{Name: StoreSecret}, Key: key}}}
-	}
 	value := func(name, value string) corev1.EnvVar { return corev1.EnvVar{Name: name, Value: value} }
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: storeName, Labels: map[string]string{"app.kubernetes.io/name": storeName}},
@@ -91,7 +90,9 @@ func (s *Store) pod() *corev1.Pod {
 				Name: storeName, Image: s.lab.StoreImage, ImagePullPolicy: corev1.PullIfNotPresent,
 				Command: []string{"/versitygw", "posix", "/data/buckets"},
 				Env: []corev1.EnvVar{
-					key("ROOT_ACCESS_KEY_ID", "access-key-id"), key("ROOT_SECRET_ACCESS_KEY", "secret-access-key"),
+					// The server takes its keys from nowhere else, and the Secret injection guard lets no Secret into a variable. They are good for this
+					// server, for as long as the scenario lasts.
+					value("ROOT_ACCESS_KEY_ID", s.id), value("ROOT_SECRET_ACCESS_KEY", s.secret),
 					value("VGW_PORT", fmt.Sprintf(":%d", storePort)), value("VGW_REGION", StoreRegion), value("VGW_HEALTH", "/health"),
 					value("VGW_META_SIDECAR", "/data/meta"),
 				},
