@@ -38,9 +38,11 @@ func archiving(d instance.Directive, key *age.X25519Identity) instance.Directive
 	return d
 }
 
-// taking has a directive take a full backup.
+// taking has a directive take a full backup, beside what else it says about backups.
 func taking(d instance.Directive, key *age.X25519Identity, full instance.FullDuty) instance.Directive {
-	d.Backup = backups(key)
+	if d.Backup == nil {
+		d.Backup = backups(key)
+	}
 	d.Backup.Full = &full
 	return d
 }

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/exporter"
@@ -150,6 +151,15 @@ func TestDocumentedMetrics(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	duty := func() instance.Directive { return archiving(c.primary(1, true, replica), key) }
+	c.takeFull(primary, primary, duty, key, "first")
+	primary.await("archive", func(r instance.Report) bool {
+		return r.Backup != nil && r.Backup.Archive != nil && !r.Backup.Archive.Complete.IsZero()
+	})
 	documented := documentedMetrics(t)
 	served := map[*member]metrics{}
 	for _, m := range c.members {
@@ -164,7 +174,7 @@ func TestDocumentedMetrics(t *testing.T) {
 			mysqlds++
 		}
 		for m, got := range served {
-			if where == "primary" && m != primary || where == "replica" && m != replica {
+			if slices.Contains([]string{"primary", "archiver", "taker"}, where) && m != primary || where == "replica" && m != replica {
 				continue
 			}
 			value, ok := got[name]
@@ -198,6 +208,9 @@ func TestDocumentedMetrics(t *testing.T) {
 		"binary logs":                       p["mysql_binlog_size_bytes"] > 1000 && p["mysql_binlog_files"] >= 1,
 		"statements were timed":             p["mysql_perf_schema_events_statements_sum_total"] > 20,
 		"the volume has a size":             p["kapok_mysql_agent_volume_size_bytes"] >= p["kapok_mysql_agent_volume_free_bytes"],
+		"binary logs are archived":          p["kapok_mysql_agent_archived_pieces_total"] > 0 && p["kapok_mysql_agent_archived_bytes_total"] > 1000,
+		"a full backup was taken":           p["kapok_mysql_agent_full_backups_total"] == 1 && r["kapok_mysql_agent_full_backups_total"] == 0,
+		"only the primary archives":         !has(r, "kapok_mysql_agent_archive_exposure_seconds") && r["kapok_mysql_agent_archived_pieces_total"] == 0,
 		"one other voter receives":          p["kapok_mysql_agent_required_acknowledgements"] == 1,
 		"both are ready, epoch one":         p["kapok_mysql_agent_ready"] == 1 && r["kapok_mysql_agent_ready"] == 1 && p["kapok_mysql_agent_epoch"] == 1,
 		"a primary has no replica's status": !has(p, "mysql_slave_status_seconds_behind_master") && !has(p, "kapok_mysql_agent_lag_seconds"),
