@@ -45,6 +45,9 @@ type ArchiveDuty struct {
 	KeepCount int `json:"keepCount,omitempty"`
 	// Delete are the names of full backups that are deleted before their time, because somebody wants it.
 	Delete []string `json:"delete,omitempty"`
+	// Newest is the newest full backup that the operator knows of. Another name than before is a reason to look at what is stored: another
+	// instance may have taken it.
+	Newest string `json:"newest,omitempty"`
 }
 
 // FullDuty is a full backup to take.

@@ -2,6 +2,7 @@ package protect
 
 import (
 	"slices"
+	"time"
 
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
@@ -31,7 +32,7 @@ func (x *scene) duty(member string, d instance.Directive) *instance.BackupDuty {
 	}
 	if d.Role == instance.RolePrimary && d.Primary != nil && d.Primary.Serve {
 		duty.Archive = &instance.ArchiveDuty{
-			KeepDays: int(x.Cluster.Spec.Backup.Retention), KeepCount: int(x.Cluster.Spec.Backup.Keep), Delete: x.unwanted(),
+			KeepDays: int(x.Cluster.Spec.Backup.Retention), KeepCount: int(x.Cluster.Spec.Backup.Keep), Delete: x.unwanted(), Newest: x.newestStored(),
 		}
 	}
 	// Through a failover the copy goes on. It ends with the data that it is made of.
@@ -54,6 +55,18 @@ func (x *scene) unwanted() []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// newestStored is the full backup that was finished last, as far as the MySQLBackups say; "" if there is none.
+func (x *scene) newestStored() string {
+	name, at := "", time.Time{}
+	for i := range x.Backups {
+		if b := &x.Backups[i]; b.DeletionTimestamp == nil && b.Status.Phase == v1alpha1.BackupCompleted && b.Status.FinishedAt != nil &&
+			b.Status.FinishedAt.After(at) && x.storedHere(b) {
+			name, at = b.Name, b.Status.FinishedAt.Time
+		}
+	}
+	return name
 }
 
 // storedHere says whether a backup went, or would go, where this cluster's backups go now.

@@ -41,6 +41,8 @@ func TestOnlyAServingPrimaryArchives(t *testing.T) {
 		deleted(b)
 		b.Status.Target.S3.Bucket = "others"
 	})
+	w.add("older", time.Hour, w.completed(time.Hour))
+	w.add("newer", time.Hour, w.completed(time.Minute+time.Second))
 	plan := directed(w)
 	Assign(w.Input, plan)
 	d := dutyOf(plan, "db-0")
@@ -49,6 +51,9 @@ func TestOnlyAServingPrimaryArchives(t *testing.T) {
 	}
 	if len(d.Archive.Delete) != 1 || d.Archive.Delete[0] != "gone" {
 		t.Errorf("to delete: %q", d.Archive.Delete)
+	}
+	if d.Archive.Newest != "newer" {
+		t.Errorf("the newest is %q", d.Archive.Newest)
 	}
 	if dutyOf(plan, "db-1") != nil || dutyOf(plan, "db-2") != nil {
 		t.Error("replicas are told as well")

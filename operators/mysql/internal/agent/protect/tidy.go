@@ -48,7 +48,7 @@ func (k *Keeper) tidyUp(ctx context.Context, s Situation) {
 		} else if failures = 0; due {
 			swept = began
 		}
-		k.awaitTidying(ctx, now.unwanted(), news, pause)
+		k.awaitTidying(ctx, now, news, pause)
 	}
 }
 
@@ -61,8 +61,8 @@ func (k *Keeper) tidyDue() bool {
 	return due
 }
 
-// awaitTidying waits until tidying is due, or there is something else to delete than before.
-func (k *Keeper) awaitTidying(ctx context.Context, before []string, news <-chan struct{}, pause time.Duration) {
+// awaitTidying waits until tidying is due, or there is something else to delete or to see than before.
+func (k *Keeper) awaitTidying(ctx context.Context, before Situation, news <-chan struct{}, pause time.Duration) {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	for {
@@ -77,7 +77,7 @@ func (k *Keeper) awaitTidying(ctx context.Context, before []string, news <-chan 
 		now, tidy := k.now, k.archive.tidy
 		news = k.news
 		k.mu.Unlock()
-		if tidy || !slices.Equal(now.unwanted(), before) {
+		if tidy || now.newest() != before.newest() || !slices.Equal(now.unwanted(), before.unwanted()) {
 			return
 		}
 	}
@@ -97,6 +97,14 @@ func (s Situation) unwanted() []string {
 		return duty.Delete
 	}
 	return nil
+}
+
+// newest is the newest full backup that the operator knows of; "" if it knows of none.
+func (s Situation) newest() string {
+	if duty := s.keeping(); duty != nil {
+		return duty.Newest
+	}
+	return ""
 }
 
 // tidied takes note of the end of tidying.
