@@ -34,6 +34,7 @@ var (
 	metricVolumeFree = describe("volume_free_bytes", "Free space on the data volume, rounded.")
 	metricStalled    = describe("stalled", "1 if the data volume does not complete writes, or mysqld does not answer.")
 
+	metricNewestFull   = describe("newest_full_backup_timestamp_seconds", "Of the archiver: when the newest full backup that is stored was finished, in Unix seconds; missing if there is none, or unknown.")
 	metricExposure     = describe("archive_exposure_seconds", "Of the archiver: how long ago everything acknowledged was archived, 0 if it is now; missing if unknown.")
 	metricPieces       = describe("archived_pieces_total", "Pieces of the binary log that the agent has archived.")
 	metricArchived     = describe("archived_bytes_total", "Bytes of the binary log that the agent has archived, unpacked.")
@@ -63,7 +64,7 @@ func (c collector) Describe(to chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		metricState, metricRole, metricEpoch, metricReady, metricExecuted, metricWritable, metricFenced, metricStarts, metricVoters, metricAttached, metricAcks,
 		metricWaiting, metricConnected, metricApplying, metricLag, metricErrant, metricVolumeSize, metricVolumeFree, metricStalled,
-		metricExposure, metricPieces, metricArchived, metricFailures, metricFulls, metricFullDuration,
+		metricNewestFull, metricExposure, metricPieces, metricArchived, metricFailures, metricFulls, metricFullDuration,
 	} {
 		to <- desc
 	}
@@ -98,6 +99,9 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	if r.Volume.Size > 0 {
 		gauge(metricVolumeSize, float64(r.Volume.Size))
 		gauge(metricVolumeFree, float64(r.Volume.Free))
+	}
+	if b := r.Backup; b != nil && b.Archive != nil && b.Archive.Listed && len(b.Archive.Stored) > 0 {
+		gauge(metricNewestFull, float64(b.Archive.Stored[len(b.Archive.Stored)-1].Finished.Unix()))
 	}
 	switch {
 	case r.Role == instance.RolePrimary:

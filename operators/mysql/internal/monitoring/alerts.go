@@ -36,6 +36,9 @@ const (
 	lagSamples = 3
 )
 
+// exposureLimit is for how many seconds acknowledged writes may wait to be archived.
+const exposureLimit = 60
+
 // Scope is what the expressions are about.
 type Scope struct {
 	// Namespace and Cluster name the MySQLCluster.
@@ -44,6 +47,9 @@ type Scope struct {
 	Instances int32
 	// Interval is how often its metrics are scraped and the rules evaluated.
 	Interval time.Duration
+	// Backups says that it has a target for backups; Overdue is how old the newest full backup may become, 0 if it may become any age.
+	Backups bool
+	Overdue time.Duration
 }
 
 // selector returns the matchers of the scope's series, more added.
@@ -71,7 +77,7 @@ func (s Scope) expand(expr string) string {
 	return strings.NewReplacer(
 		"$sel", matchers, "$instances", fmt.Sprint(s.Instances), "$lag", fmt.Sprint(lagLimit),
 		"$count", fmt.Sprint(lagSamples), "$samples", promDuration(lagSamples*s.Interval),
-		"$interval", promDuration(s.Interval),
+		"$interval", promDuration(s.Interval), "$exposure", fmt.Sprint(exposureLimit), "$overdue", fmt.Sprint(int64(s.Overdue/time.Second)),
 	).Replace(expr)
 }
 
@@ -180,9 +186,33 @@ func Alerts(s Scope) []Alert {
 			Description: "{{ $value }} other voters receive from the primary {{ $labels.pod }}. If one more instance is lost, writes stop, or data is lost with the last copy.",
 		})
 	}
+	alerts = append(alerts, s.backupAlerts()...)
 	for i := range alerts {
 		a := &alerts[i]
 		a.Expr, a.Summary, a.Description = s.expand(a.Expr), s.expand(a.Summary), s.expand(a.Description)
+	}
+	return alerts
+}
+
+// backupAlerts are those of a cluster with backups.
+func (s Scope) backupAlerts() []Alert {
+	if !s.Backups {
+		return nil
+	}
+	alerts := []Alert{{
+		// Whoever does not know how exposed it is does not archive.
+		Name: "MySQLArchiveExposed", Severity: Warning, For: time.Minute,
+		Expr:        `(max(kapok_mysql_agent_archive_exposure_seconds{$sel}) or vector(+Inf)) > $exposure`,
+		Summary:     "Writes to the MySQL cluster are not archived",
+		Description: "For a minute writes that were acknowledged more than $exposure seconds ago have not been in the archive. With all volumes they would be lost.",
+	}}
+	if s.Overdue > 0 {
+		alerts = append(alerts, Alert{
+			Name: "MySQLBackupOverdue", Severity: Warning, For: 5 * time.Minute,
+			Expr:        `time() - max(kapok_mysql_agent_newest_full_backup_timestamp_seconds{$sel}) > $overdue`,
+			Summary:     "The newest full backup of the MySQL cluster is {{ $value | humanizeDuration }} old",
+			Description: "By spec.backup.schedule there should be a newer one. Until there is, a restore has to replay more, and takes longer.",
+		})
 	}
 	return alerts
 }

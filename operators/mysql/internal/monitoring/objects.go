@@ -12,6 +12,7 @@ import (
 
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/protect"
 )
 
 // runbooks is where the pages of the alerts are.
@@ -37,7 +38,11 @@ func ScopeOf(cluster *v1alpha1.MySQLCluster) Scope {
 	if set := cluster.Spec.Monitoring.ScrapeInterval; set != nil {
 		interval = set.Duration
 	}
-	return Scope{Namespace: cluster.Namespace, Cluster: cluster.Name, Instances: cluster.Spec.Instances, Interval: interval}
+	scope := Scope{Namespace: cluster.Namespace, Cluster: cluster.Name, Instances: cluster.Spec.Instances, Interval: interval}
+	if backup := cluster.Spec.Backup; backup != nil && backup.Target != nil {
+		scope.Backups, scope.Overdue = true, protect.Overdue(backup)
+	}
+	return scope
 }
 
 // PodMonitor tells Prometheus where the metrics of a cluster are. An agent and its exporter are two targets, so that what one

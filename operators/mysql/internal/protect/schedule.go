@@ -125,3 +125,23 @@ func Schedule(spec *v1alpha1.Backup) (cron.Schedule, error) {
 	}
 	return plan, nil
 }
+
+// Overdue is how old the newest full backup may become before something is wrong: a day more than the longest wait for the next moment of the
+// schedule, from the beginning of any day of a year. It is 0 without a schedule, and with one that cannot be understood or never comes.
+func Overdue(spec *v1alpha1.Backup) time.Duration {
+	plan, err := Schedule(spec)
+	if plan == nil || err != nil {
+		return 0
+	}
+	const daysOfAYear = 366
+	longest := time.Duration(0)
+	for day := range daysOfAYear {
+		from := time.Date(2024, time.January, 1+day, 0, 0, 0, 0, time.UTC)
+		next := plan.Next(from)
+		if next.IsZero() {
+			return 0
+		}
+		longest = max(longest, next.Sub(from))
+	}
+	return longest + 24*time.Hour
+}

@@ -122,3 +122,22 @@ func TestASchedulesMistakesAreNamed(t *testing.T) {
 		})
 	}
 }
+
+func TestOverdueIsADayLongerThanAnyWait(t *testing.T) {
+	for schedule, want := range map[string]time.Duration{
+		"":             0,
+		"0 25 * * *":   0,
+		"0 2 31 2 *":   0,
+		"0 2 * * *":    26 * time.Hour,
+		"*/15 * * * *": 24*time.Hour + 15*time.Minute,
+		"0 2 * * 0":    (6*24 + 2 + 24) * time.Hour,
+		"0 0 1 * *":    (31 + 1) * 24 * time.Hour,
+	} {
+		if got := Overdue(&v1alpha1.Backup{Schedule: schedule}); got != want {
+			t.Errorf("%q: %s, want %s", schedule, got, want)
+		}
+	}
+	if got := Overdue(nil); got != 0 {
+		t.Errorf("without backups: %s", got)
+	}
+}

@@ -15,7 +15,9 @@ func TestABackupOfAnotherInstanceIsSeenAtOnce(t *testing.T) {
 	s := serverWith(t, 0, 3)
 	b := start(t, s, slow)
 	b.archiving(s, 1, instance.ArchiveDuty{KeepDays: 7})
-	b.until("nothing is stored yet", func(r instance.BackupReport) bool { return r.Archive != nil && r.Archive.Listed && len(r.Archive.Stored) == 0 })
+	b.until("nothing is stored yet", func(r instance.BackupReport) bool {
+		return r.Archive != nil && r.Archive.Listed && len(r.Archive.Stored) == 0
+	})
 	b.put("by-another", 3, time.Now().UTC())
 	b.archiving(s, 1, instance.ArchiveDuty{KeepDays: 7, Newest: "by-another"})
 	b.until("it is seen", func(r instance.BackupReport) bool { return slices.Equal(names(r), []string{"by-another"}) })

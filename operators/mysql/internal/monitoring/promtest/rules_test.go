@@ -33,7 +33,7 @@ func shop(interval time.Duration) *v1alpha1.MySQLCluster {
 		ObjectMeta: metav1.ObjectMeta{Name: "shop", Namespace: "trade", UID: "0b2f3c1e"},
 		Spec: v1alpha1.MySQLClusterSpec{Instances: 3, Monitoring: v1alpha1.Monitoring{
 			Exporter: v1alpha1.ExporterSidecar, ScrapeInterval: &metav1.Duration{Duration: interval},
-		}},
+		}, Backup: &v1alpha1.Backup{Schedule: "0 2 * * *", Target: &v1alpha1.BackupTarget{Volume: &v1alpha1.VolumeTarget{ClaimName: "backups"}}}},
 	}
 }
 
@@ -239,7 +239,18 @@ func TestAlertsFireAndResolve(t *testing.T) {
 		"filling slowly":            {"MySQLVolumeFillingUp", []series{instance("kapok_mysql_agent_volume_free_bytes", "shop-0", "4900-1x300"), instance("kapok_mysql_agent_volume_size_bytes", "shop-0", "10000x300")}, []moment{{minutes(40), nil}}},
 		"stalled":                   {"MySQLVolumeStalled", []series{instance("kapok_mysql_agent_stalled", "shop-0", "0x10 1x10 0x10")}, []moment{{minutes(2.75), nil}, {minutes(4), []string{"shop-0"}}, {minutes(5.5), nil}}},
 		"restarts":                  {"MySQLRestartsOften", []series{instance("kapok_mysql_agent_mysqld_starts_total", "shop-0", "1x40 2+1x4 6x200"), instance("kapok_mysql_agent_mysqld_starts_total", "shop-1", "1x100 2x200")}, []moment{{minutes(9), nil}, {minutes(15), []string{"shop-0"}}, {minutes(45), nil}}},
-		"no metrics":                {"MySQLExporterDown", []series{instance("up", "shop-0", "1x10 0x30 1x10", `container="exporter"`), instance("up", "shop-0", "0x60", `container="mysql"`)}, []moment{{minutes(6), nil}, {minutes(8), []string{"shop-0"}}, {minutes(11), nil}}},
+		"the archive waits": {"MySQLArchiveExposed", []series{instance("kapok_mysql_agent_archive_exposure_seconds", "shop-0", "0x8 15+15x20 0x20")}, []moment{
+			{minutes(2.75), nil}, {minutes(5), []string{""}}, {minutes(9), nil},
+		}},
+		"a failover does not expose": {"MySQLArchiveExposed", []series{
+			instance("kapok_mysql_agent_archive_exposure_seconds", "shop-0", "0x8 stale"), instance("kapok_mysql_agent_archive_exposure_seconds", "shop-1", "_x11 0x30"),
+		}, []moment{{minutes(2.75), nil}, {minutes(5), nil}}},
+		"nobody archives": {"MySQLArchiveExposed", []series{instance("kapok_mysql_agent_archive_exposure_seconds", "shop-0", "0x8 stale")}, []moment{{minutes(2.75), nil}, {minutes(5), []string{""}}}},
+		// The night is at second zero: 26 hours later another one is missed.
+		"a night without a backup": {"MySQLBackupOverdue", []series{instance("kapok_mysql_agent_newest_full_backup_timestamp_seconds", "shop-0", "0x6300 93600x200")}, []moment{
+			{minutes(26 * 60), nil}, {minutes(26*60 + 10), []string{""}}, {minutes(26*60 + 20), nil},
+		}},
+		"no metrics": {"MySQLExporterDown", []series{instance("up", "shop-0", "1x10 0x30 1x10", `container="exporter"`), instance("up", "shop-0", "0x60", `container="mysql"`)}, []moment{{minutes(6), nil}, {minutes(8), []string{"shop-0"}}, {minutes(11), nil}}},
 	} {
 		t.Run(name, func(t *testing.T) { check(t, beat, test.alert, test.given, test.moments...) })
 	}
