@@ -5,15 +5,20 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	mysqlv1 "github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/monitoring"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/protect"
 	"github.com/kapok-operators/kapok/operators/mysql/test/lab"
 )
 
@@ -28,8 +33,8 @@ type archived struct {
 // TestBackups: a cluster with a target is backed up by itself, says what is missing, goes on through a failover, and a new cluster begins with it
 // as of a moment before a mistake.
 func TestBackups(t *testing.T) {
-	if suite.lab.StoreImage == "" {
-		t.Skipf("CLUSTER=%s: STORE_IMAGE names no image with an S3 server", suite.lab.Provider)
+	if suite.lab.StoreImage == "" || suite.lab.PrometheusImage == "" {
+		t.Skipf("CLUSTER=%s: STORE_IMAGE names no image with an S3 server, or PROMETHEUS_IMAGE none with Prometheus", suite.lab.Provider)
 	}
 	const namespace = "e2e-backup"
 	cluster := func(name string) *scene { return &scene{Cluster: suite.lab.Cluster(namespace, name)} }
@@ -41,6 +46,7 @@ func TestBackups(t *testing.T) {
 		step{"a backup is taken when somebody asks, while clients write and the primary dies", a.onDemand},
 		step{"what was committed is archived within a minute", a.mistake},
 		step{"a new cluster begins as of before a mistake", a.restore},
+		step{"an alert fires while writes are not archived, and one when the newest backup is old", a.alerts},
 		step{"what is stored goes with a MySQLBackup if its policy says so", a.deletion},
 	)
 }
@@ -53,6 +59,7 @@ func (a *archived) target() *mysqlv1.BackupTarget {
 }
 
 func (a *archived) withoutStore(ctx context.Context, t *testing.T, s *scene) {
+	must(t, "load Prometheus", suite.lab.Load(ctx, strings.Fields(suite.lab.PrometheusArchive)...))
 	must(t, "load the store", suite.lab.Load(ctx, strings.Fields(suite.lab.StoreArchive)...))
 	must(t, "create the namespace", suite.lab.Namespace(ctx, s.Key.Namespace))
 	must(t, "create", s.Create(ctx, mysqlv1.MySQLClusterSpec{Backup: &mysqlv1.Backup{Target: a.target(), Retention: 7}}))
@@ -151,3 +158,39 @@ func (a *archived) deletion(ctx context.Context, t *testing.T, s *scene) {
 	}))
 	got(s.WaitFor(ctx, time.Minute, "to have one backup", func(c *mysqlv1.MySQLCluster) bool { return c.Status.Backup != nil && c.Status.Backup.Fulls == 1 }))(t, "count")
 }
+
+// overdueLimit is how old the newest full backup may become in this scenario, in place of a day and more.
+const overdueLimit = "60"
+
+// alerts watches the cluster with the rules that the operator would make, and plays what the two about backups are for.
+func (a *archived) alerts(ctx context.Context, t *testing.T, s *scene) {
+	cluster := got(s.Get(ctx))(t, "read the cluster")
+	cluster.Spec.Backup.Schedule, cluster.Spec.Monitoring.ScrapeInterval = "0 2 * * *", &metav1.Duration{Duration: scrapeInterval}
+	rule := monitoring.PrometheusRule(cluster)
+	group := &rule.Spec.Groups[0]
+	group.Rules = slices.DeleteFunc(group.Rules, func(r monitoringv1.Rule) bool { return r.Alert != exposed && r.Alert != overdue })
+	for i := range group.Rules {
+		before, _, isOverdue := strings.Cut(group.Rules[i].Expr.String(), "> "+fmt.Sprint(int(protect.Overdue(cluster.Spec.Backup).Seconds())))
+		if isOverdue {
+			group.Rules[i].Expr = intstr.FromString(before + "> " + overdueLimit)
+		}
+	}
+	w := &watched{prometheus: got(suite.lab.StartPrometheus(ctx, s.Key.Namespace, lab.PrometheusOptions{
+		Monitors: []*monitoringv1.PodMonitor{monitoring.PodMonitor(cluster)}, Rules: []*monitoringv1.PrometheusRule{got(lab.Hasten(rule, faster))(t, "hasten the rules")},
+		Alertmanager: []byte("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"),
+	}))(t, "start Prometheus")}
+	must(t, "miss a backup", w.await(ctx, faultTimeout, true, alert{overdue, s.Key.Name, ""}))
+	must(t, "ask for a backup", suite.lab.Client.Create(ctx, &mysqlv1.MySQLBackup{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.Key.Namespace, Name: "in-time"}, Spec: mysqlv1.MySQLBackupSpec{Cluster: s.Key.Name},
+	}))
+	must(t, "miss none", w.await(ctx, faultTimeout, false, alert{overdue, s.Key.Name, ""}))
+
+	s.workload = got(s.StartWorkload(ctx, lab.WorkloadOptions{Interval: 200 * time.Millisecond}))(t, "start a client")
+	must(t, "expose writes", w.fault(ctx, func() error { return a.store.CutOff(ctx) }, func() error { return a.store.Reach(ctx) }, 2*faultTimeout,
+		alert{exposed, s.Key.Name, ""}))
+	got(s.WaitCondition(ctx, 3*time.Minute, mysqlv1.ConditionBackupReady, metav1.ConditionTrue, ""))(t, "be backed up again")
+	verify(ctx, t, s)
+}
+
+// The alerts about backups.
+const exposed, overdue = "MySQLArchiveExposed", "MySQLBackupOverdue"

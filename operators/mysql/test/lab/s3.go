@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -108,4 +109,19 @@ func (s *Store) pod() *corev1.Pod {
 			Volumes: []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
 		},
 	}
+}
+
+// CutOff leads its Service nowhere, and Reach to the server again.
+func (s *Store) CutOff(ctx context.Context) error { return s.lead(ctx, "nobody") }
+
+// Reach undoes CutOff.
+func (s *Store) Reach(ctx context.Context) error { return s.lead(ctx, storeName) }
+
+func (s *Store) lead(ctx context.Context, to string) error {
+	service := s.service()
+	patch := fmt.Appendf(nil, `{"spec":{"selector":{"app.kubernetes.io/name":%q}}}`, to)
+	if err := s.lab.Client.Patch(ctx, service, client.RawPatch(types.MergePatchType, patch)); err != nil {
+		return fmt.Errorf("lead the store's Service to %s: %w", to, err)
+	}
+	return nil
 }

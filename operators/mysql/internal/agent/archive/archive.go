@@ -44,6 +44,9 @@ type Permit struct {
 	// Set are transactions that cannot be lost any more: they are on a write quorum. Others wait, so that the archive never holds what the
 	// cluster does not.
 	Set gtid.Set
+	// Purged are those of them that the instance's binary log does not hold (gtid_purged). Its files do not tell: what a copy has brought was
+	// never in any.
+	Purged gtid.Set
 	// At is a moment, before which clients were told of no commit that is not in Set.
 	At time.Time
 }
@@ -70,8 +73,8 @@ type Archive struct {
 	begun bool
 	next  uint64
 	mark  backup.Mark
-	// missing is what is neither stored nor in the binary log.
-	missing gtid.Set
+	// lost is what neither a piece nor the binary log holds; missing is what of it the full backup does not hold that holds the most of it.
+	lost, missing gtid.Set
 	// fulls are what the full backups hold that were stored when it was opened, oldest first.
 	fulls []gtid.Set
 	// at is where the search goes on, nil for a new one.
@@ -101,7 +104,7 @@ func (a *Archive) Complete() time.Time { return a.mark.At }
 // Step archives what may be archived and is not. It returns what was done also with an error.
 func (a *Archive) Step(ctx context.Context, permit Permit) (Result, error) {
 	var result Result
-	if err := a.seek(); err != nil {
+	if err := a.seek(permit.Purged); err != nil {
 		return result, err
 	}
 	result.Missing = a.missing
@@ -123,6 +126,11 @@ func (a *Archive) Step(ctx context.Context, permit Permit) (Result, error) {
 				return result, err
 			}
 			if following == nil {
+				// Whatever may be archived was in the log when the permit was given. What was not found now is not there.
+				if lost := permit.Set.Subtract(a.done).Subtract(a.missing); !lost.IsEmpty() {
+					a.miss(a.lost.Union(lost))
+					result.Missing = a.missing
+				}
 				return a.finish(ctx, permit, result)
 			}
 			a.at = following
@@ -134,7 +142,7 @@ func (a *Archive) Step(ctx context.Context, permit Permit) (Result, error) {
 }
 
 // seek finds the place to begin at: the newest file before which everything is archived.
-func (a *Archive) seek() error {
+func (a *Archive) seek(purged gtid.Set) error {
 	if a.at != nil {
 		return nil
 	}
@@ -143,7 +151,7 @@ func (a *Archive) seek() error {
 		return err
 	}
 	for i, file := range files {
-		p, err := begin(file)
+		p, err := begin(file, purged)
 		if err != nil {
 			return err
 		}
@@ -165,7 +173,7 @@ func (a *Archive) seek() error {
 // miss takes note of transactions that are neither stored nor in the binary log. What one full backup holds of them counts as done: whatever is
 // restored from there on needs them no more. Two that hold a part each close no gap. What can be archived is none of this, whoever holds it.
 func (a *Archive) miss(lost gtid.Set) {
-	a.missing = lost
+	a.lost, a.missing = lost, lost
 	for _, held := range slices.Backward(a.fulls) {
 		if left := lost.Subtract(held); left.Count() < a.missing.Count() {
 			a.missing = left
@@ -210,7 +218,7 @@ func (a *Archive) store(ctx context.Context, s stretch, result *Result) error {
 // finish notes that the archive is complete, if it is.
 func (a *Archive) finish(ctx context.Context, permit Permit, result Result) (Result, error) {
 	result.Archived = a.done
-	if !a.done.Contains(permit.Set) || !permit.At.After(a.mark.At) {
+	if !a.missing.IsEmpty() || !a.done.Contains(permit.Set) || !permit.At.After(a.mark.At) {
 		return result, nil
 	}
 	mark := backup.Mark{At: permit.At, Archived: a.done}

@@ -32,9 +32,10 @@ type position struct {
 	offset int64
 	// preamble is what a piece from this file begins with: the events that describe it.
 	preamble []byte
-	// previous is what earlier files hold; before is that and what this file holds before the place.
-	previous gtid.Set
-	before   gtid.Builder
+	// purged is what was executed and is in no file any more, or never was, as what CLONE has brought: then no file names it either. previous
+	// is that and what earlier files hold; before is that and what this file holds before the place.
+	purged, previous gtid.Set
+	before           gtid.Builder
 }
 
 // read opens a file.
@@ -61,8 +62,8 @@ const (
 )
 
 // begin returns the place before the first transaction of a file.
-func begin(path string) (*position, error) {
-	p := &position{path: path, preamble: []byte(binlog.Magic)}
+func begin(path string, purged gtid.Set) (*position, error) {
+	p := &position{path: path, preamble: []byte(binlog.Magic), purged: purged}
 	err := read(path, func(f *os.File, size int64) error {
 		r, err := binlog.NewReader(f, size)
 		if err != nil {
@@ -87,6 +88,7 @@ func begin(path string) (*position, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.previous = p.previous.Union(purged)
 	p.before.AddSet(p.previous)
 	return p, nil
 }
@@ -104,7 +106,7 @@ func (p *position) following(dataDir string) (*position, error) {
 	case at == len(files)-1:
 		return nil, nil
 	}
-	return begin(files[at+1])
+	return begin(files[at+1], p.purged)
 }
 
 // ending says why a stretch ends where it does.

@@ -75,11 +75,19 @@ func (c *Client) EndReplay(ctx context.Context) error {
 
 // Executed returns the server's gtid_executed.
 func (c *Client) Executed(ctx context.Context) (string, error) {
+	return c.global(ctx, "gtid_executed")
+}
+
+// Purged returns which of them are in no file of the binary log.
+func (c *Client) Purged(ctx context.Context) (string, error) {
+	return c.global(ctx, "gtid_purged")
+}
+
+func (c *Client) global(ctx context.Context, variable string) (value string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, quick)
 	defer cancel()
-	var executed string
-	if err := c.db.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_executed").Scan(&executed); err != nil {
-		return "", fmt.Errorf("read gtid_executed: %w", err)
+	if err := c.db.QueryRowContext(ctx, "SELECT @@GLOBAL."+variable).Scan(&value); err != nil {
+		return "", fmt.Errorf("read %s: %w", variable, err)
 	}
-	return executed, nil
+	return value, nil
 }

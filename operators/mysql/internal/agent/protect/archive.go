@@ -209,7 +209,11 @@ func (w *writer) step(ctx context.Context) (time.Duration, error) {
 	if text != w.whole {
 		k.note(func(a *archiveState) { a.idle = time.Time{} })
 	}
-	result, err := w.archive.Step(ctx, archive.Permit{Set: executed, At: at})
+	purged, err := w.purged(ctx)
+	if err != nil {
+		return 0, err
+	}
+	result, err := w.archive.Step(ctx, archive.Permit{Set: executed, Purged: purged, At: at})
 	w.count(result)
 	if err != nil {
 		return 0, err
@@ -219,6 +223,19 @@ func (w *writer) step(ctx context.Context) (time.Duration, error) {
 	}
 	w.succeeded(result, at, text)
 	return k.pace.look, nil
+}
+
+// purged reads what the binary log does not hold of what was executed.
+func (w *writer) purged(ctx context.Context) (gtid.Set, error) {
+	text, err := w.server.Purged(ctx)
+	if err != nil {
+		return gtid.Set{}, err
+	}
+	purged, err := gtid.Parse(text)
+	if err != nil {
+		return gtid.Set{}, fmt.Errorf("read what the server has purged: %w", err)
+	}
+	return purged, nil
 }
 
 // count counts what was stored.

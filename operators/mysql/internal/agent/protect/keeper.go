@@ -26,7 +26,11 @@ import (
 )
 
 // Server is a run of the instance's server.
-type Server = full.Server
+type Server interface {
+	full.Server
+	// Purged is what it has executed and does not hold in its binary log.
+	Purged(ctx context.Context) (string, error)
+}
 
 // Options say for which instance the keeper works, and where everything is.
 type Options struct {

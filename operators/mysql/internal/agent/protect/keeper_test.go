@@ -106,6 +106,9 @@ func (s *fakeServer) Executed(context.Context) (string, error) {
 	return name(s.size), s.failing
 }
 
+// Purged implements Server.
+func (s *fakeServer) Purged(context.Context) (string, error) { return "", nil }
+
 // Version implements Server.
 func (s *fakeServer) Version(context.Context) (string, error) { return "9.9.9", nil }
 
