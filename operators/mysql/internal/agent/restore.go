@@ -115,7 +115,7 @@ func (a *Agent) restored(result restore.Result, err error, took time.Duration) {
 	pause := min(restoreRetry<<min(m.restore.failures-1, 10), restoreRetryMax)
 	m.restore.retryAt = time.Now().Add(pause)
 	a.log.Error("The restore failed; nothing was put into place", "error", err.Error(), "again", pause.String())
-	a.tellRestore(instance.RestoreReport{State: instance.RestoreFailed, Problem: err.Error(), ProblemReason: target.Reason(err)})
+	a.tellRestore(instance.RestoreReport{State: instance.RestoreFailed, Problem: target.Words(err), ProblemReason: target.Reason(err)})
 }
 
 // words say in a few words how a state is brought back.

@@ -44,7 +44,7 @@ func (k *Keeper) takeFull(ctx context.Context, _ string, s Situation) (forget bo
 	if err != nil {
 		reason := target.Reason(err)
 		k.opts.Logger.Warn("A full backup has failed", "backup", wanted.Name, "attempt", wanted.Attempt, "reason", reason, "error", err.Error())
-		k.ended(instance.FullFailed, func(r *instance.FullReport) { r.Problem, r.ProblemReason = err.Error(), reason }, time.Since(began), true)
+		k.ended(instance.FullFailed, func(r *instance.FullReport) { r.Problem, r.ProblemReason = target.Words(err), reason }, time.Since(began), true)
 		return false
 	}
 	stored := storedFull(m)

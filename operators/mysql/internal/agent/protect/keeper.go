@@ -21,6 +21,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/full"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/target"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 	"github.com/kapok-operators/kapok/shared/objectstore"
 )
@@ -293,7 +294,7 @@ func (p *problem) fails(err error, reason string, now time.Time) (news bool) {
 	if p.reason == reason && now.Sub(p.since) < stale {
 		return false
 	}
-	p.text, p.reason, p.since = err.Error(), reason, now
+	p.text, p.reason, p.since = target.Words(err), reason, now
 	return true
 }
 

@@ -49,16 +49,31 @@ func named(dir string) func(context.Context) (s3.Credentials, error) {
 		lacks, missing := errors.AsType[*fs.PathError](err)
 		switch {
 		case missing && errors.Is(err, fs.ErrNotExist):
-			return s3.Credentials{}, fmt.Errorf("%w: the Secret with the credentials, mounted at %s, has no key %s",
-				objectstore.ErrDenied, dir, filepath.Base(lacks.Path))
+			return s3.Credentials{}, &keyError{fmt.Sprintf("the Secret with the credentials of the bucket is missing, or has no key %s", filepath.Base(lacks.Path))}
 		case err != nil:
 			return s3.Credentials{}, fmt.Errorf("%w: %w", objectstore.ErrDenied, err)
 		}
 		for name, value := range map[string]string{s3.KeyIDFile: got.KeyID, s3.SecretFile: got.Secret} {
 			if value == "" {
-				return s3.Credentials{}, fmt.Errorf("%w: the key %s of the Secret with the credentials is empty", objectstore.ErrDenied, name)
+				return s3.Credentials{}, &keyError{fmt.Sprintf("the key %s of the Secret with the credentials of the bucket is empty", name)}
 			}
 		}
 		return got, nil
 	}
+}
+
+// keyError says what is wrong with the Secret.
+type keyError struct{ text string }
+
+func (e *keyError) Error() string { return e.text }
+
+// Unwrap makes it one of those that the store would refuse.
+func (e *keyError) Unwrap() error { return objectstore.ErrDenied }
+
+// Words are what people have to know of an error: where a Secret is wrong, that alone, and not on which of many requests it was noticed.
+func Words(err error) string {
+	if wrong, ok := errors.AsType[*keyError](err); ok {
+		return wrong.text
+	}
+	return err.Error()
 }

@@ -73,9 +73,12 @@ func TestABucketIsAStoreWhoseKeyCanBeReplaced(t *testing.T) {
 		}
 	}
 	refused("without a Secret", "has no key ")
+	if words := target.Words(put()); !strings.HasPrefix(words, "the Secret with the credentials") {
+		t.Errorf("people are told %q", words)
+	}
 	key := server.User(t)
 	secret(t, dir, s3server.Key{ID: key.ID})
-	refused("with half of a pair", s3.SecretFile+" of the Secret with the credentials is empty")
+	refused("with half of a pair", s3.SecretFile+" of the Secret with the credentials of the bucket is empty")
 	secret(t, dir, key)
 	refused("with a key that may do nothing", "AccessDenied")
 	secret(t, dir, s3server.Key{ID: key.ID, Secret: "another"})
