@@ -27,7 +27,7 @@ demo-down: cluster-down ## Take down what the demo set up.
 
 ##@ Prove it
 
-.PHONY: test test-unit test-simulation test-envtest test-component test-e2e bench bench-platform chaos chaos-network mutate verify
+.PHONY: test test-unit test-simulation test-envtest test-component test-e2e bench bench-platform bench-backup chaos chaos-network mutate verify
 test: ## Run every test below in order; ends with "N passed, N failed".
 	@hack/test.sh all
 
@@ -51,6 +51,9 @@ bench: ## Many kills and switchovers under load: the distribution of write gaps.
 
 bench-platform: ## An operator on the shared manager with 10,000 objects. Writes .out/bench/platform.json.
 	@hack/bench-platform.sh
+
+bench-backup: ## Backups and restores of a gibibyte against cp, and how exposed writes are (MIB, ROUNDS). Writes .out/bench/backup.txt.
+	@hack/bench-backup.sh
 
 chaos: ## Faults under load, judged by history (SEED, FROM, FAULTS, MINUTES, ONLY). Writes .out/chaos.json.
 	@hack/chaos.sh

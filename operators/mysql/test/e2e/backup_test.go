@@ -156,7 +156,7 @@ func (a *archived) deletion(ctx context.Context, t *testing.T, s *scene) {
 		err := suite.lab.Client.Get(ctx, client.ObjectKeyFromObject(b), b)
 		return apierrors.IsNotFound(err), b.Status.Message, client.IgnoreNotFound(err)
 	}))
-	got(s.WaitFor(ctx, time.Minute, "to have one backup", func(c *mysqlv1.MySQLCluster) bool { return c.Status.Backup != nil && c.Status.Backup.Fulls == 1 }))(t, "count")
+	got(s.WaitFor(ctx, time.Minute, "to have the two others", func(c *mysqlv1.MySQLCluster) bool { return c.Status.Backup != nil && c.Status.Backup.Fulls == 2 }))(t, "count")
 }
 
 // overdueLimit is how old the newest full backup may become in this scenario, in place of a day and more.

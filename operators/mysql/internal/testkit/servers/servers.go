@@ -24,7 +24,7 @@ import (
 const patience = 2 * time.Minute
 
 // Program returns a server's program from its variable's value, and fails the test if it has none.
-func Program(t *testing.T, value string) string {
+func Program(t testing.TB, value string) string {
 	t.Helper()
 	if value == "" {
 		t.Fatal("KAPOK_MYSQLD does not name a mysqld to run; `make test` sets it")
@@ -33,7 +33,7 @@ func Program(t *testing.T, value string) string {
 }
 
 // Folder returns a folder that goes with the test and has a path short enough for a socket.
-func Folder(t *testing.T) string {
+func Folder(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "k")
 	if err != nil {
@@ -55,7 +55,7 @@ var blank struct {
 }
 
 // Blank returns a data folder of a server that has just been initialised.
-func Blank(t *testing.T, program string) string {
+func Blank(t testing.TB, program string) string {
 	t.Helper()
 	blank.once.Do(func() {
 		blank.dir, blank.err = os.MkdirTemp("", "kapok-blank")
@@ -103,13 +103,13 @@ type Server struct {
 	Dir    string
 	Socket string
 
-	t       *testing.T
+	t       testing.TB
 	command *exec.Cmd
 	done    chan struct{}
 }
 
 // Run runs a server on a data folder until the test ends, with further options.
-func Run(t *testing.T, program, dir string, options ...string) *Server {
+func Run(t testing.TB, program, dir string, options ...string) *Server {
 	t.Helper()
 	run := Folder(t)
 	socket := filepath.Join(run, "s")
