@@ -22,4 +22,11 @@ const (
 	//
 	//	kubectl annotate mysql shop mysql.kapok.dev/force-promote=shop-2
 	AnnotationForcePromote = Group + "/force-promote"
+
+	// AnnotationWithoutBackup lets an upgrade go on without the full backup that is taken before it where spec.backup has a
+	// target. The value is the image that instances are to be made anew with, so that it is good for that upgrade alone. It stays
+	// on the MySQLCluster and does no harm there.
+	//
+	//	kubectl annotate mysql shop mysql.kapok.dev/upgrade-without-backup=docker.io/library/mysql:9.7.1
+	AnnotationWithoutBackup = Group + "/upgrade-without-backup"
 )

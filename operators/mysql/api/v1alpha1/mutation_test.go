@@ -118,7 +118,7 @@ func decidable(ctx context.Context, cluster *v1alpha1.MySQLCluster) error {
 	reader := onlyCluster{cluster: cluster}
 	observer := observe.Observer{Cached: reader, Live: reader, Peers: nobody{},
 		Term: func() (uint64, bool) { return 1, true }, Now: func() time.Time { return time.Unix(1, 0) },
-		Outdated: func(*v1alpha1.MySQLCluster, *corev1.Pod) bool { return false }}
+		Outdated: func(*v1alpha1.MySQLCluster, *corev1.Pod) bool { return false }, Image: func(*v1alpha1.MySQLCluster) string { return "" }}
 	seen, err := observer.Observe(ctx, client.ObjectKeyFromObject(cluster))
 	if err != nil {
 		return fmt.Errorf("observe it: %w", err)

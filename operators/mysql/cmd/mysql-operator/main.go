@@ -116,7 +116,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	observer := &observe.Observer{
 		Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Peers: agents.hub, Term: mgr.Term.Term,
-		Inherits: mgr.Term.AfterExpiry, Outdated: c.manifest.Outdated, Now: time.Now,
+		Inherits: mgr.Term.AfterExpiry, Outdated: c.manifest.Outdated, Image: c.manifest.Image, Now: time.Now,
 	}
 	reconciler := &controller.Reconciler{
 		Observer: observer,

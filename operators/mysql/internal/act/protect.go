@@ -43,10 +43,13 @@ func (a *Actor) Protect(ctx context.Context, cluster types.NamespacedName, decis
 
 // createBackup makes a MySQLBackup. It belongs to nobody, so that it outlives its cluster.
 func (a *Actor) createBackup(ctx context.Context, cluster types.NamespacedName, c protect.Creation) error {
+	annotations := map[string]string{protect.AnnotationDue: c.Due.UTC().Format(time.RFC3339)}
+	if c.Image != "" {
+		annotations[protect.AnnotationImage] = c.Image
+	}
 	return a.Client.Create(ctx, &v1alpha1.MySQLBackup{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: cluster.Namespace, Name: c.Name, Labels: map[string]string{protect.LabelScheduled: c.For},
-			Annotations: map[string]string{protect.AnnotationDue: c.Due.UTC().Format(time.RFC3339)},
+			Namespace: cluster.Namespace, Name: c.Name, Labels: map[string]string{protect.LabelScheduled: c.For}, Annotations: annotations,
 		},
 		Spec: v1alpha1.MySQLBackupSpec{Cluster: cluster.Name, DeletionPolicy: v1alpha1.DeletionRetain},
 	})

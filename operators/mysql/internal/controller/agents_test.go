@@ -73,6 +73,8 @@ type agent struct {
 	restartNeeded            bool
 	archives                 []string
 	backup                   *instance.BackupReport
+	// idle: it takes no full backup, whatever it is told.
+	idle bool
 
 	reported string
 	// sentBy is the span that its newest directive was sent by.

@@ -1,7 +1,9 @@
 package controller_test
 
 import (
+	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,7 +30,7 @@ func (s *agents) protect(a *agent, duty *instance.BackupDuty) {
 			Complete: s.now().Truncate(time.Minute), Missing: s.missing, Listed: true, Stored: slices.Clone(s.stored), Gone: duty.Archive.Delete,
 		}
 	}
-	if full := duty.Full; full != nil {
+	if full := duty.Full; full != nil && !a.idle {
 		report.Full = s.full(a, *full)
 	}
 	a.backup = report
@@ -242,5 +244,44 @@ func TestBackupsOutliveTheirCluster(t *testing.T) {
 	}
 	if b := w.backup("late"); b.Status.Phase != v1alpha1.BackupPending || b.Status.Message != "MySQLCluster db does not exist" {
 		t.Errorf("the late backup is %+v", b.Status)
+	}
+}
+
+// TestAnUpgradeBeginsWithAFullBackup: with a target, no instance is made anew with another image before a full backup of that moment is stored.
+func TestAnUpgradeBeginsWithAFullBackup(t *testing.T) {
+	w := newWorld(t)
+	w.agents.stored = []instance.StoredFull{{Name: "old", Instance: "db-2", Newest: w.clock, Finished: w.clock}}
+	w.seed(3, toVolume)
+	// Nobody takes a backup for now.
+	for _, pod := range []string{"db-1", "db-2"} {
+		w.agents.with(pod, func(a *agent) { a.idle = true })
+	}
+	before := w.podUIDs()
+	w.edit(func(c *v1alpha1.MySQLCluster) { c.Spec.Image = "registry.example.com/mysql:9.7.2" })
+	w.until("backup for the upgrade", func() bool {
+		made := w.backups()
+		return len(made) == 1 && made[0].Labels[protect.LabelScheduled] == protect.ForUpgrade && made[0].Status.Phase == v1alpha1.BackupRunning
+	})
+	for range 20 {
+		if err := w.round(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if now := w.podUIDs(); !maps.Equal(now, before) {
+		t.Errorf("pods were made anew without a backup: %v, before %v", now, before)
+	}
+	progressing := meta.FindStatusCondition(w.cluster().Status.Conditions, v1alpha1.ConditionProgressing)
+	if progressing == nil || progressing.Reason != v1alpha1.ReasonUpdating || !strings.Contains(progressing.Message, w.backups()[0].Name) {
+		t.Errorf("nobody is told what is waited for: %+v", progressing)
+	}
+	for _, pod := range []string{"db-1", "db-2"} {
+		w.agents.with(pod, func(a *agent) { a.idle = false })
+	}
+	w.until("upgrade", func() bool {
+		now := w.podUIDs()
+		return len(now) == 3 && now["db-0"] != before["db-0"] && now["db-1"] != before["db-1"] && now["db-2"] != before["db-2"] && w.healthy("")()
+	})
+	if made := w.backups(); len(made) != 1 || made[0].Status.Phase != v1alpha1.BackupCompleted {
+		t.Errorf("backups: %+v", made)
 	}
 }

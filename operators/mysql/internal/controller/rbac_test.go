@@ -334,7 +334,7 @@ func (w *world) live(rc *rest.Config, m mode) (stop func()) {
 	wake := &controller.Wake{}
 	w.agents.onChange = wake.Agent
 	observer := &observe.Observer{Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Peers: w.agents, Term: mgr.Term.Term,
-		Outdated: installation.Outdated, Now: time.Now}
+		Outdated: installation.Outdated, Image: installation.Image, Now: time.Now}
 	watcher, err := monitors.New(monitors.Options{Config: rc, Scheme: scheme, Namespaces: config.Namespaces, Selector: ours.Label, Interval: 100 * time.Millisecond,
 		Logger: logr.Discard(), OnState: func(monitors.State) { wake.Cluster(w.name) }, OnObject: func(client.Object) { wake.Cluster(w.name) }})
 	if err != nil {

@@ -63,7 +63,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if obs.Cluster.DeletionTimestamp != nil {
 		return r.retire(ctx, obs)
 	}
-	plan, backups := topology.Decide(obs.Topology), protect.Input{Cluster: obs.Cluster, Observation: obs.Topology, Backups: obs.Backups}
+	backups := protect.Input{Cluster: obs.Cluster, Observation: obs.Topology, Backups: obs.Backups, Upgrading: obs.Upgrading}
+	held := protect.Hold(backups)
+	if held != "" {
+		obs.Topology.KeepRunning()
+	}
+	plan := topology.Decide(obs.Topology)
 	protect.Assign(backups, &plan)
 	if err := r.Grants.Renew(req.NamespacedName, obs.Topology, plan); err != nil {
 		return ctrl.Result{}, fmt.Errorf("grant the lease of %s: %w", req.NamespacedName, err)
@@ -76,7 +81,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		out.Failures = append(out.Failures, r.Actor.Protect(ctx, req.NamespacedName, protection)...)
 		r.Reporter.Protected(obs.Cluster, protection)
 	}
-	err = errors.Join(out.Err(), r.Reporter.Report(ctx, obs, plan, protection, out, care))
+	err = errors.Join(out.Err(), r.Reporter.Report(ctx, obs, plan, report.Protection{Decision: protection, Held: held}, out, care))
 	if err != nil && plan.Commit == nil && plan.LookAgain < retryWithin {
 		// Something is about to be decided that no event announces, such as that a silent primary is dead. It must not wait
 		// for the growing pauses of a failure that has nothing to do with it.

@@ -116,7 +116,7 @@ func newOperator(w *world, c *testkit.CrashPoint) *operator {
 		cached = o.cache
 	}
 	observer := &observe.Observer{
-		Cached: cached, Live: c, Peers: w.agents, Outdated: installation.Outdated,
+		Cached: cached, Live: c, Peers: w.agents, Outdated: installation.Outdated, Image: installation.Image,
 		Term: func() (uint64, bool) { return term, true }, Now: func() time.Time { return w.clock },
 	}
 	o.Reconciler = &controller.Reconciler{

@@ -46,6 +46,8 @@ type Observation struct {
 	// Pods and Claims are the pods and data volume claims by instance name.
 	Pods   map[string]*corev1.Pod
 	Claims map[string]*corev1.PersistentVolumeClaim
+	// Upgrading is the image that instances are to be made anew with, if any of them has another; "" otherwise.
+	Upgrading string
 	// Slices are the names of the EndpointSlices of the cluster that exist.
 	Slices map[string]bool
 	// Backups are the MySQLBackups of the cluster.
@@ -71,6 +73,8 @@ type Observer struct {
 	Inherits func() bool
 	// Outdated says whether a pod was made from another template than the cluster has now.
 	Outdated func(*v1alpha1.MySQLCluster, *corev1.Pod) bool
+	// Image is what instances of a cluster are made with.
+	Image func(*v1alpha1.MySQLCluster) string
 	// Now is the clock.
 	Now func() time.Time
 
@@ -220,6 +224,9 @@ func (o *Observer) member(cluster types.NamespacedName, out *Observation, ordina
 		m.Pod = &topology.Pod{
 			IP: pod.Status.PodIP, Terminating: pod.DeletionTimestamp != nil, Outdated: o.Outdated(out.Cluster, pod),
 			Ready: isReady(pod), Unschedulable: unschedulable(pod),
+		}
+		if image := o.Image(out.Cluster); imageOf(pod) != image {
+			out.Upgrading = image
 		}
 		if problem, ok := problemOf(pod); ok {
 			out.PodProblems[m.Name] = problem

@@ -85,7 +85,7 @@ func newWorld() *world {
 	cluster.Status.Record = &v1alpha1.Record{Epoch: 2, Primary: "db-0", Voters: []string{"db-0", "db-1", "db-2"}}
 	w := &world{cached: &store{cluster: cluster}, live: &store{cluster: cluster.DeepCopy()}, peers: peers{}, now: start}
 	w.Observer = &Observer{Cached: w.cached, Live: w.live, Peers: w.peers, Term: func() (uint64, bool) { return 5, true },
-		Outdated: func(*v1alpha1.MySQLCluster, *corev1.Pod) bool { return false }, Now: func() time.Time { return w.now }}
+		Outdated: func(*v1alpha1.MySQLCluster, *corev1.Pod) bool { return false }, Image: func(*v1alpha1.MySQLCluster) string { return "" }, Now: func() time.Time { return w.now }}
 	return w
 }
 
@@ -434,5 +434,22 @@ func TestPodProblems(t *testing.T) {
 				t.Errorf("got %+v, %v; want %q", got, found, test.reason)
 			}
 		})
+	}
+}
+
+// TestAnotherImageIsSeen: one instance that has another image than the cluster asks for is enough, whatever other containers it has.
+func TestAnotherImageIsSeen(t *testing.T) {
+	w := newWorld()
+	w.Image = func(*v1alpha1.MySQLCluster) string { return "mysql:9.7" }
+	for _, instanceName := range []string{"db-0", "db-1"} {
+		w.pod(instanceName, instance.Report{})
+		w.cached.pods[len(w.cached.pods)-1].Spec.Containers = []corev1.Container{{Name: "exporter", Image: "x"}, {Name: manifest.ServerContainer, Image: "mysql:9.7"}}
+	}
+	if got := w.look(t).Upgrading; got != "" {
+		t.Errorf("with the same image: %q", got)
+	}
+	w.cached.pods[1].Spec.Containers[1].Image = "mysql:8.4"
+	if got := w.look(t).Upgrading; got != "mysql:9.7" {
+		t.Errorf("with another image: %q", got)
 	}
 }

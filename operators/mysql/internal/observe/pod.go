@@ -87,3 +87,13 @@ func stuck(c *corev1.ContainerStatus) string {
 	}
 	return ""
 }
+
+// imageOf is the image of the server in a pod.
+func imageOf(pod *corev1.Pod) string {
+	for i := range pod.Spec.Containers {
+		if c := &pod.Spec.Containers[i]; c.Name == manifest.ServerContainer {
+			return c.Image
+		}
+	}
+	return ""
+}

@@ -18,6 +18,8 @@ type Input struct {
 	Observation topology.Observation
 	// Backups are its MySQLBackups.
 	Backups []v1alpha1.MySQLBackup
+	// Upgrading is the image that instances are to be made anew with, if any of them has another; "" otherwise.
+	Upgrading string
 }
 
 // Decision is what to do about the backups of a cluster.
@@ -40,9 +42,10 @@ type Creation struct {
 	Name string
 	// Due is the moment of the schedule that it is for.
 	Due time.Time
-	// For is the value of LabelScheduled, Why says why in words.
-	For string
-	Why string
+	// For is the value of LabelScheduled, Why says why in words. Image is what an upgrade is to, if it is for one.
+	For   string
+	Why   string
+	Image string
 }
 
 // Update is a MySQLBackup that shall be another one.

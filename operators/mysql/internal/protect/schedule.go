@@ -18,7 +18,12 @@ const (
 	ForSchedule = "schedule"
 	// ForArchive: the archive needs a full backup: there was none, or a gap is to be closed.
 	ForArchive = "archive"
+	// ForUpgrade: instances are about to be made anew with another image.
+	ForUpgrade = "upgrade"
 )
+
+// AnnotationImage is on the MySQLBackups for an upgrade: the image that it is to.
+const AnnotationImage = "mysql.kapok.dev/before-image"
 
 // AnnotationDue is on the MySQLBackups that the operator has made: the moment that they are for.
 const AnnotationDue = "mysql.kapok.dev/due"
@@ -42,6 +47,14 @@ func (x *scene) schedule() {
 	}
 	newest, open := x.newest()
 	if open || x.primary == nil {
+		return
+	}
+	if x.upgrades() && x.beforeUpgrade() == nil {
+		x.out.Create = append(x.out.Create, Creation{
+			Name: fmt.Sprintf("%s-up-%s", x.Cluster.Name, x.now.UTC().Truncate(again).Format("20060102-1504")), Due: x.now.Truncate(again),
+			For: ForUpgrade, Image: x.Upgrading, Why: "instances are to be made anew with another image: " + x.Upgrading,
+		})
+		x.soon()
 		return
 	}
 	if why := x.needed(newest); why != "" {

@@ -45,10 +45,17 @@ type Reporter struct {
 	Now func() time.Time
 }
 
+// Protection is what was decided about backups.
+type Protection struct {
+	protect.Decision
+	// Held is why instances are not made anew with another image yet; "" if nothing holds them.
+	Held string
+}
+
 // Report tells what one round of the loop found and did. After a commit the status waits for the next round, which
 // follows at once, and so it does in haste: a failover does not wait for a write that only people read.
 func (r *Reporter) Report(
-	ctx context.Context, obs *observe.Observation, plan topology.Plan, protection protect.Decision, out act.Outcome, care act.Care,
+	ctx context.Context, obs *observe.Observation, plan topology.Plan, protection Protection, out act.Outcome, care act.Care,
 ) error {
 	r.events(obs, plan, out)
 	describe(ctx, obs, plan)
@@ -57,7 +64,7 @@ func (r *Reporter) Report(
 		return nil
 	}
 	in := input(obs, plan, out)
-	in.ScheduleProblem = protection.ScheduleProblem
+	in.ScheduleProblem, in.Held = protection.ScheduleProblem, protection.Held
 	derived := status.Derive(in)
 	r.Metrics.set(key(obs), status.Measured(in, derived), obs.Pods)
 	return r.write(ctx, obs.Cluster, derived)

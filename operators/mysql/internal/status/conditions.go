@@ -210,6 +210,8 @@ func progressing(in Input) metav1.Condition {
 		return is(metav1.ConditionTrue, v1alpha1.ReasonScaling, "being added or taken out: "+list(scaling))
 	case len(repairing) > 0:
 		return is(metav1.ConditionTrue, v1alpha1.ReasonRepairing, "being brought back: "+list(repairing))
+	case in.Held != "":
+		return is(metav1.ConditionTrue, v1alpha1.ReasonUpdating, in.Held)
 	case o.Record.Change != nil:
 		return is(metav1.ConditionTrue, v1alpha1.ReasonScaling, "the voters are being changed")
 	case len(resizing(in)) > 0:

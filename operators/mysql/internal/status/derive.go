@@ -35,6 +35,8 @@ type Input struct {
 	// Backups are the cluster's MySQLBackups. ScheduleProblem is what is wrong with spec.backup.schedule; empty if nothing is.
 	Backups         []v1alpha1.MySQLBackup
 	ScheduleProblem string
+	// Held is why instances are not made anew with another image yet; empty if nothing holds them.
+	Held string
 	// BackupProblem is what keeps the operator from looking after them; nil if nothing does.
 	BackupProblem *Problem
 	// Failures are what could not be done in this round; the reason may be empty.

@@ -192,6 +192,9 @@ func cases() map[string]struct {
 		"transactions that the primary has not told of yet": {func(in *Input) {
 			in.at("db-2").Held = in.at("db-2").Held.Union(set("00000000-0000-4000-8000-000000000001:101-120"))
 		}, v1alpha1.SummaryHealthy, []finding{{consistent, yes, v1alpha1.ReasonAsExpected, ""}}},
+		"an upgrade that waits for a backup": {func(in *Input) { in.Held = "MySQLBackup db-up is taken first" }, v1alpha1.SummaryUpdating, []finding{
+			{progressing, yes, v1alpha1.ReasonUpdating, "db-up"},
+		}},
 		// Whatever is the matter with the watching of a database, the database is ready.
 		"an exporter without an image": {func(in *Input) {
 			in.ExporterProblems = map[string]string{"db-1": "container exporter does not start: ErrImagePull"}

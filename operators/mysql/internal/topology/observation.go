@@ -115,6 +115,15 @@ func (o Observation) IsVoter(name string) bool { return slices.Contains(o.Record
 // Wanted says whether the member is one of the instances that the user wants.
 func (o Observation) Wanted(m *Member) bool { return m.Ordinal < o.Spec.Instances }
 
+// KeepRunning has no instance that runs made anew for its template. What does not run is: that may be what mends it.
+func (o *Observation) KeepRunning() {
+	for i := range o.Members {
+		if m := &o.Members[i]; m.Pod != nil && m.alive() {
+			m.Pod.Outdated = false
+		}
+	}
+}
+
 // alive says whether the member's agent speaks and its mysqld answers.
 func (m *Member) alive() bool {
 	return m != nil && m.Connected && m.Report != nil && m.Report.State == instance.StateRunning
