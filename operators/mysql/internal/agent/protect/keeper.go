@@ -136,7 +136,8 @@ func (k *Keeper) Tell(s Situation) {
 	k.taking.want(s.taking())
 	if s.Told && (s.Duty == nil || s.Duty.Full == nil) {
 		// Should it be wanted again it is another one, even under the same name.
-		k.taking.ended, k.full = "", instance.FullReport{}
+		k.taking.forget()
+		k.full = instance.FullReport{}
 	}
 	k.wake()
 }
@@ -167,7 +168,12 @@ type task struct {
 	// begun again.
 	wanted, running, ended string
 	cancel                 context.CancelFunc
+	// forgotten says that what is running counts for nothing when it has ended.
+	forgotten bool
 }
+
+// forget lets what has ended, or is about to, be begun anew if it is wanted once more.
+func (t *task) forget() { t.ended, t.forgotten = "", true }
 
 // want says what is wanted.
 func (t *task) want(key string) {
@@ -195,7 +201,7 @@ func (k *Keeper) work(ctx context.Context, t *task, do func(ctx context.Context,
 		cancel()
 		k.mu.Lock()
 		t.running, t.cancel, t.ended = "", nil, key
-		if forget {
+		if forget || t.forgotten {
 			t.ended = ""
 		}
 		k.mu.Unlock()
@@ -210,7 +216,7 @@ func (k *Keeper) begin(t *task, cancel context.CancelFunc) (s Situation, news <-
 	if t.wanted == "" || t.wanted == t.ended {
 		return k.now, k.news, ""
 	}
-	t.running, t.cancel = t.wanted, cancel
+	t.running, t.cancel, t.forgotten = t.wanted, cancel, false
 	return k.now, k.news, t.wanted
 }
 

@@ -446,6 +446,10 @@ func TestWhatIsNotKeptIsDeleted(t *testing.T) {
 	}
 	b.put("e", 6, now)
 	b.until("one that somebody else took is seen", func(r instance.BackupReport) bool { return slices.Equal(names(r), []string{"b", "c", "d", "e"}) })
+	b.put("before", 2, now.AddDate(0, 0, -30))
+	b.until("as soon as there is another one, what is older is deleted", func(instance.BackupReport) bool {
+		return !slices.ContainsFunc(b.catalog().Fulls, func(f backup.Full) bool { return f.Name == "before" })
+	})
 	if _, err := objectstore.Save(t.Context(), b.store, backup.FullKey(uid, "spoilt"), strings.NewReader("{")); err != nil {
 		t.Fatal(err)
 	}

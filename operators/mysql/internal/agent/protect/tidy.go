@@ -144,7 +144,7 @@ func (k *Keeper) tidy(ctx context.Context, s Situation, due bool) (err error) {
 		}
 		due = true
 	}
-	if due {
+	if due || k.differs(catalog) {
 		if err := k.expire(ctx, store, s.Duty.Cluster); err != nil {
 			return err
 		}
@@ -194,13 +194,8 @@ func (k *Keeper) expire(ctx context.Context, store objectstore.Store, cluster st
 	}
 	now := time.Now()
 	keep := backup.Retention{For: time.Duration(duty.KeepDays) * 24 * time.Hour, Count: duty.KeepCount}
-	for _, d := range catalog.Expire(cluster, keep, now) {
-		for _, key := range d.Keys {
-			if err := store.Delete(ctx, key); err != nil {
-				return fmt.Errorf("delete what is not kept any longer: %w", err)
-			}
-		}
-		k.opts.Logger.Info("Deleted what is not kept any longer", "object", d.Keys[0], "why", d.Why)
+	if err := k.deleteAll(ctx, store, catalog.Expire(cluster, keep, now)); err != nil {
+		return err
 	}
 	k.note(func(a *archiveState) {
 		a.unread = nil
@@ -219,22 +214,58 @@ func (k *Keeper) expire(ctx context.Context, store objectstore.Store, cluster st
 	return nil
 }
 
+// deleteAll deletes what is not kept any longer.
+func (k *Keeper) deleteAll(ctx context.Context, store objectstore.Store, gone []backup.Deletion) error {
+	// Of pieces there are many with the same reason.
+	objects := map[string]int{}
+	defer func() {
+		for why, n := range objects {
+			k.opts.Logger.Info("Deleted what is not kept any longer", "objects", n, "why", why)
+		}
+	}()
+	for _, d := range gone {
+		for _, key := range d.Keys {
+			if err := store.Delete(ctx, key); err != nil {
+				return fmt.Errorf("delete what is not kept any longer: %w", err)
+			}
+			objects[d.Why]++
+		}
+	}
+	return nil
+}
+
+// differs says whether other full backups are stored than at the look before: where one is new there may be one too many.
+func (k *Keeper) differs(catalog backup.Catalog) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.archive.listed && !same(reported(catalog), k.archive.stored)
+}
+
+// reported are the full backups that are reported.
+func reported(catalog backup.Catalog) []instance.StoredFull {
+	out := make([]instance.StoredFull, 0, len(catalog.Fulls))
+	for _, f := range catalog.Fulls {
+		out = append(out, storedFull(f))
+	}
+	return out[max(0, len(out)-instance.StoredReported):]
+}
+
+// same says whether two lists are of the same full backups.
+func same(a, b []instance.StoredFull) bool {
+	return slices.EqualFunc(a, b, func(x, y instance.StoredFull) bool { return x.Name == y.Name && x.Finished.Equal(y.Finished) })
+}
+
 // list takes note of the full backups that are stored. Where they are others than before, the archive has to be looked at anew: one may close a gap, or
 // open it again. Of those that are unwanted it notes which are not there.
 func (k *Keeper) list(catalog backup.Catalog, unwanted []string) {
 	gone := slices.DeleteFunc(slices.Clone(unwanted), func(name string) bool { return known(catalog, name) })
-	stored := make([]instance.StoredFull, 0, len(catalog.Fulls))
-	for _, f := range catalog.Fulls {
-		stored = append(stored, storedFull(f))
-	}
-	stored = stored[max(0, len(stored)-instance.StoredReported):]
+	stored := reported(catalog)
 	var damaged []string
 	for _, d := range catalog.Damaged[:min(len(catalog.Damaged), damagedLimit)] {
 		damaged = append(damaged, d.Name())
 	}
 	k.note(func(a *archiveState) {
-		same := slices.EqualFunc(stored, a.stored, func(x, y instance.StoredFull) bool { return x.Name == y.Name && x.Finished.Equal(y.Finished) })
-		a.reopen = a.reopen || !same && (a.listed || a.missing != "")
+		a.reopen = a.reopen || !same(stored, a.stored) && (a.listed || a.missing != "")
 		a.listed, a.stored, a.damaged, a.gone = true, stored, damaged, gone
 	})
 }
