@@ -126,6 +126,8 @@ const (
 	ReasonResizePending = "ResizePending"
 	// ReasonExpansionRefused: the storage class does not allow volumes to grow.
 	ReasonExpansionRefused = "ExpansionRefused"
+	// ReasonGrowthLimitReached: a volume lacks free space and has grown to spec.storage.autoGrow.limit.
+	ReasonGrowthLimitReached = "GrowthLimitReached"
 	// ReasonVolumePending: a volume claim is not bound.
 	ReasonVolumePending = "VolumePending"
 )

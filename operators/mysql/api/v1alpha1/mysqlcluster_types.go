@@ -184,6 +184,7 @@ type OptionValue string
 // Storage is the volume of one instance.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",message="storageClassName cannot be changed: a volume stays in the class in which it was made; create a new cluster with the other class and load the data there"
+// +kubebuilder:validation:XValidation:rule="!has(self.autoGrow) || quantity(string(self.autoGrow.limit)).compareTo(quantity(string(self.size))) >= 0",message="autoGrow.limit must not be smaller than storage.size: raise the limit, or leave autoGrow out"
 type Storage struct {
 	// size is the size of each instance's volume, at least 1Gi; 10Gi by default. It can grow, if the storage class allows
 	// expansion; the volumes are then enlarged in place. It cannot shrink.
@@ -200,6 +201,41 @@ type Storage struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	StorageClassName *string `json:"storageClassName,omitempty"`
+
+	// autoGrow lets the operator enlarge a volume before it is full, step by step up to a limit; the storage class must allow
+	// expansion. None by default: volumes have the size that is asked for. The operator never writes size, so that it does
+	// not quarrel with what you keep in Git: each volume claim is of size, or of what it has grown to, whichever is larger.
+	// +optional
+	AutoGrow *AutoGrow `json:"autoGrow,omitempty"`
+}
+
+// AutoGrow says when a volume is enlarged, by how much, and where that ends. Each instance's volume grows by its own fill, and
+// a new instance begins with size.
+type AutoGrow struct {
+	// limit is the size beyond which no volume is enlarged by itself, such as 100Gi; not smaller than size, at most 1Pi. A volume
+	// that is at its limit and lacks free space is told by the condition StorageHealthy. There is no default: it is what may
+	// be spent.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Pi')) <= 0",message="autoGrow.limit must be at most 1Pi: what has grown cannot shrink"
+	Limit resource.Quantity `json:"limit"`
+
+	// freePercent is the share of a volume, in percent, that is to be free: with less, the volume is enlarged. From 5 to
+	// 50; 20 by default.
+	// +optional
+	// +kubebuilder:default=20
+	// +kubebuilder:validation:Minimum=5
+	// +kubebuilder:validation:Maximum=50
+	FreePercent int32 `json:"freePercent,omitempty"`
+
+	// stepPercent is by how much a volume is enlarged at a time, in percent of its present size. From 10 to 100; 25 by
+	// default. The new size is rounded up to whole GiB, a step is at least 1Gi, and the next one waits until the volume
+	// has become larger. Few large steps are better than many small ones: some storage systems allow a change only every
+	// six hours.
+	// +optional
+	// +kubebuilder:default=25
+	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Maximum=100
+	StepPercent int32 `json:"stepPercent,omitempty"`
 }
 
 // HighAvailability says how the loss of the primary is noticed and answered.

@@ -236,7 +236,7 @@ func New(opts Options, operator Operator, supervisor *agent.Supervisor) (*Agent,
 	a.memory.users = newUserMemory()
 	a.memory.credentials, a.memory.sealedOf = map[string]instance.Sealed{}, map[string]string{}
 	a.memory.archives = listArchives(a.paths.archive)
-	a.watch = volume.NewWatch(a.paths.kapok)
+	a.watch = volume.NewWatch(a.paths.kapok, a.paths.data)
 	a.guard = lease.NewGuard(a.fence)
 	a.prober = newProber(a.log)
 	a.keeper = a.newKeeper()

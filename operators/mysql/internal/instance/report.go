@@ -185,6 +185,8 @@ type Applier struct {
 type Volume struct {
 	Size int64 `json:"size,omitempty"`
 	Free int64 `json:"free,omitempty"`
+	// LogBytes is how much of it binary logs and relay logs take.
+	LogBytes int64 `json:"logBytes,omitempty"`
 }
 
 // Grant is what the leading operator answers a heartbeat with. Only a grant for the primary's own epoch renews its

@@ -47,7 +47,8 @@ func Base() map[string]any {
 func Everything() map[string]any {
 	spec := Base()
 	spec["image"] = "registry.example.com/mysql:9.7"
-	spec["storage"] = map[string]any{"size": "2Gi", "storageClassName": "standard"}
+	spec["storage"] = map[string]any{"size": "2Gi", "storageClassName": "standard",
+		"autoGrow": map[string]any{"limit": "8Gi", "freePercent": int64(15), "stepPercent": int64(50)}}
 	spec["backup"] = map[string]any{
 		"schedule": "0 2 * * *", "timeZone": "Europe/Berlin", "retention": int64(7), "keep": int64(30),
 		"recipients": []any{"age1qyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqs3290gq"},

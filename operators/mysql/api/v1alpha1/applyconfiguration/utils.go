@@ -16,6 +16,8 @@ import (
 func ForKind(kind schema.GroupVersionKind) interface{} {
 	switch kind {
 	// Group=mysql.kapok.dev, Version=v1alpha1
+	case v1alpha1.SchemeGroupVersion.WithKind("AutoGrow"):
+		return &apiv1alpha1.AutoGrowApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Backup"):
 		return &apiv1alpha1.BackupApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BackupStatus"):

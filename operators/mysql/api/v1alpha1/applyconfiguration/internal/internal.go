@@ -23,6 +23,20 @@ func Parser() *typed.Parser {
 var parserOnce sync.Once
 var parser *typed.Parser
 var schemaYAML = typed.YAMLObject(`types:
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.AutoGrow
+  map:
+    fields:
+    - name: freePercent
+      type:
+        scalar: numeric
+      default: 20
+    - name: limit
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+    - name: stepPercent
+      type:
+        scalar: numeric
+      default: 25
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Backup
   map:
     fields:
@@ -533,6 +547,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Storage
   map:
     fields:
+    - name: autoGrow
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.AutoGrow
     - name: size
       type:
         namedType: io.k8s.apimachinery.pkg.api.resource.Quantity

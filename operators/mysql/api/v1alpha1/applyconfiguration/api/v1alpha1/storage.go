@@ -17,6 +17,10 @@ type StorageApplyConfiguration struct {
 	// storageClassName is the StorageClass of the volumes. By default it is the cluster's default class at the time a
 	// volume is made. It cannot be changed later.
 	StorageClassName *string `json:"storageClassName,omitempty"`
+	// autoGrow lets the operator enlarge a volume before it is full, step by step up to a limit; the storage class must allow
+	// expansion. None by default: volumes have the size that is asked for. The operator never writes size, so that it does
+	// not quarrel with what you keep in Git: each volume claim is of size, or of what it has grown to, whichever is larger.
+	AutoGrow *AutoGrowApplyConfiguration `json:"autoGrow,omitempty"`
 }
 
 // StorageApplyConfiguration constructs a declarative configuration of the Storage type for use with
@@ -38,5 +42,13 @@ func (b *StorageApplyConfiguration) WithSize(value resource.Quantity) *StorageAp
 // If called multiple times, the StorageClassName field is set to the value of the last call.
 func (b *StorageApplyConfiguration) WithStorageClassName(value string) *StorageApplyConfiguration {
 	b.StorageClassName = &value
+	return b
+}
+
+// WithAutoGrow sets the AutoGrow field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the AutoGrow field is set to the value of the last call.
+func (b *StorageApplyConfiguration) WithAutoGrow(value *AutoGrowApplyConfiguration) *StorageApplyConfiguration {
+	b.AutoGrow = value
 	return b
 }
