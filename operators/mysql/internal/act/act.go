@@ -35,9 +35,24 @@ type Memory interface {
 // Objects brings the Kubernetes objects of a cluster to what they should be.
 type Objects interface {
 	// Apply writes what differs and nothing else.
-	Apply(ctx context.Context, obs *observe.Observation, plan topology.Plan) []Failure
+	Apply(ctx context.Context, obs *observe.Observation, plan topology.Plan) Applied
 	// Redirect is the part of Apply that writers wait for: it points the read-write Service at the primary.
 	Redirect(ctx context.Context, obs *observe.Observation, plan topology.Plan) []Failure
+}
+
+// Applied is what came of Apply.
+type Applied struct {
+	// Grown are the volume claims that were enlarged, Failures what went wrong.
+	Grown    []Grown
+	Failures []Failure
+}
+
+// Grown is a volume claim that was enlarged.
+type Grown struct {
+	// Instance is whose volume it is, From and To are what its claim asked for before and asks for now.
+	Instance, From, To string
+	// Why is the reason, for people.
+	Why string
 }
 
 // Care says how much of a round is done.
@@ -103,6 +118,8 @@ type Outcome struct {
 	Overtaken bool
 	// Deleted names the pod that was deleted.
 	Deleted string
+	// Grown are the volume claims that were enlarged.
+	Grown []Grown
 	// Answered are the one-time requests that were taken off the custom resource.
 	Answered []topology.DoneRequest
 	// Failures are what went wrong.
@@ -150,7 +167,8 @@ func (a *Actor) Act(ctx context.Context, obs *observe.Observation, plan topology
 		surround = actionRedirect
 	}
 	a.recorded(ctx, surround, &out, func(ctx context.Context) {
-		out.Failures = append(out.Failures, a.surround(ctx, obs, plan, care)...)
+		applied := a.surround(ctx, obs, plan, care)
+		out.Grown, out.Failures = applied.Grown, append(out.Failures, applied.Failures...)
 	})
 	if plan.Delete != nil {
 		a.recorded(ctx, actionDelete, &out, func(ctx context.Context) { a.deletePod(ctx, obs, *plan.Delete, &out) },
@@ -179,12 +197,12 @@ func pod(obs *observe.Observation, member string) []attribute.KeyValue {
 }
 
 // surround brings the Kubernetes objects of the cluster to what they should be.
-func (a *Actor) surround(ctx context.Context, obs *observe.Observation, plan topology.Plan, care Care) []Failure {
+func (a *Actor) surround(ctx context.Context, obs *observe.Observation, plan topology.Plan, care Care) Applied {
 	if care == Haste {
-		return a.Objects.Redirect(ctx, obs, plan)
+		return Applied{Failures: a.Objects.Redirect(ctx, obs, plan)}
 	}
 	if taken := a.taken(ctx, obs.Cluster); len(taken) > 0 {
-		return taken
+		return Applied{Failures: taken}
 	}
 	return a.Objects.Apply(ctx, obs, plan)
 }

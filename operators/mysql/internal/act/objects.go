@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -17,7 +16,6 @@ import (
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
@@ -40,10 +38,13 @@ type KubernetesObjects struct {
 	MonitorApplier *apply.Applier
 	// LinkCA returns the certificates by which agents know the operator; empty until they are published.
 	LinkCA func() []byte
+
+	// refusals are the claims that the API server would not let grow.
+	refusals refusals
 }
 
 // Apply writes what differs: endpoints first, because clients wait for them, then the rest, then larger volumes.
-func (k *KubernetesObjects) Apply(ctx context.Context, obs *observe.Observation, plan topology.Plan) []Failure {
+func (k *KubernetesObjects) Apply(ctx context.Context, obs *observe.Observation, plan topology.Plan) Applied {
 	var failures []Failure
 	fail := func(what string, err error) {
 		if err != nil {
@@ -57,8 +58,9 @@ func (k *KubernetesObjects) Apply(ctx context.Context, obs *observe.Observation,
 		err = k.applyAll(ctx, obs, objects)
 	}
 	fail("apply the objects", err)
-	failures = append(failures, k.enlarge(ctx, obs)...)
-	return append(failures, k.monitor(ctx, obs.Cluster)...)
+	grown, refused := k.enlarge(ctx, obs)
+	failures = append(failures, refused...)
+	return Applied{Grown: grown, Failures: append(failures, k.monitor(ctx, obs.Cluster)...)}
 }
 
 // applyAll applies the objects in order. The StatefulSet alone can end instances that somebody else wants, by a number of
@@ -148,33 +150,6 @@ func (k *KubernetesObjects) claimSize(ctx context.Context, obs *observe.Observat
 		}
 	}
 	return nil, nil
-}
-
-// enlarge raises the claims that are smaller than the user wants. Whether the volumes can grow is up to their class.
-func (k *KubernetesObjects) enlarge(ctx context.Context, obs *observe.Observation) []Failure {
-	var failures []Failure
-	want := obs.Cluster.Spec.Storage.Size
-	for _, instance := range slices.Sorted(maps.Keys(obs.Claims)) {
-		claim := obs.Claims[instance]
-		have := claim.Spec.Resources.Requests[corev1.ResourceStorage]
-		// A claim can be enlarged once it is bound.
-		if claim.DeletionTimestamp != nil || claim.Status.Phase != corev1.ClaimBound || have.Cmp(want) >= 0 {
-			continue
-		}
-		larger := claim.DeepCopy()
-		larger.Spec.Resources.Requests[corev1.ResourceStorage] = want
-		err := k.Client.Patch(ctx, larger, client.MergeFrom(claim))
-		what := fmt.Sprintf("enlarge volume claim %s from %s to %s", claim.Name, have.String(), want.String())
-		switch {
-		case err == nil, apierrors.IsNotFound(err):
-		case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
-			failures = append(failures, Failure{What: what, Reason: v1alpha1.ReasonExpansionRefused, Claim: instance,
-				Err: fmt.Errorf("its volume cannot be enlarged from %s to %s: %w", have.String(), want.String(), err)})
-		default:
-			failures = append(failures, Failure{What: what, Err: err})
-		}
-	}
-	return failures
 }
 
 // endpoints are the EndpointSlices of the three Services.

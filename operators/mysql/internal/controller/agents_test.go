@@ -54,6 +54,7 @@ type agent struct {
 	written        int
 	config         map[string]string
 	configured     bool
+	volume         instance.Volume
 	users          []string
 
 	// What runs.
@@ -91,7 +92,7 @@ func (s *agents) start(key link.PeerKey) {
 	defer s.mu.Unlock()
 	a := s.all[key.Pod]
 	if a == nil {
-		a = &agent{blank: true, uuid: s.uuid()}
+		a = &agent{blank: true, uuid: s.uuid(), volume: instance.Volume{Size: 10 << 30, Free: 9 << 30}}
 		s.all[key.Pod] = a
 	}
 	s.boot++
@@ -344,7 +345,7 @@ func (a *agent) report() instance.Report {
 		Term: a.term, Promised: a.promised, Served: a.served, Record: a.record, Refused: a.refused,
 		Role: a.role, Epoch: a.epoch, Serving: a.serving, Drained: a.drained,
 		Executed: a.held.String(), Received: a.held.String(), SealingKey: []byte(a.sealingKey()),
-		Volume: instance.Volume{Size: 10 << 30, Free: 9 << 30}, RestartNeeded: a.restartNeeded,
+		Volume: a.volume, RestartNeeded: a.restartNeeded,
 		Archives: a.archives, Backup: a.backup,
 	}
 	if a.directive != nil {

@@ -48,7 +48,7 @@ func Everything() map[string]any {
 	spec := Base()
 	spec["image"] = "registry.example.com/mysql:9.7"
 	spec["storage"] = map[string]any{"size": "2Gi", "storageClassName": "standard",
-		"autoGrow": map[string]any{"limit": "8Gi", "freePercent": int64(15), "stepPercent": int64(50)}}
+		"autoGrow": map[string]any{"limit": "20Gi", "freePercent": int64(15), "stepPercent": int64(50)}}
 	spec["backup"] = map[string]any{
 		"schedule": "0 2 * * *", "timeZone": "Europe/Berlin", "retention": int64(7), "keep": int64(30),
 		"recipients": []any{"age1qyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqs3290gq"},
@@ -153,6 +153,9 @@ func storages(s Surroundings) []Change {
 	return []Change{
 		grow,
 		scenario("smaller volumes", Refused, set("1Gi", "storage", "size")).saying("must not shrink"),
+		scenario("volumes that grow by themselves", Converged, set(map[string]any{"limit": "4Gi"}, "storage", "autoGrow")),
+		scenario("a limit below the size of the volumes", Refused, set(map[string]any{"limit": "1Gi"}, "storage", "autoGrow")).
+			saying("autoGrow.limit must not be smaller"),
 		scenario("another storage class", Refused, set("elsewhere", "storage", "storageClassName")).saying("cannot be changed"),
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/growth"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
@@ -58,6 +59,15 @@ type Observation struct {
 	ExporterProblems map[string]string
 	// Unreadable says, by instance name, why an agent's report could not be understood.
 	Unreadable map[string]string
+}
+
+// Growth decides how large the volume claim of an instance is to be; there is one.
+func (o *Observation) Growth(instanceName string) growth.Decision {
+	in := growth.Input{Claim: o.Claims[instanceName], Storage: o.Cluster.Spec.Storage}
+	if m := o.Topology.Member(instanceName); m != nil && m.Connected {
+		in.Report = m.Report
+	}
+	return growth.Decide(in)
 }
 
 // Observer gathers observations. It is safe for concurrent use on different clusters.

@@ -20,6 +20,7 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
 	ac "github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/act"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/growth"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
@@ -145,6 +146,9 @@ func (r *Reporter) events(obs *observe.Observation, plan topology.Plan, out act.
 	if out.Deleted != "" && plan.Delete != nil {
 		r.Events.Emit(about, status.Replaced(out.Deleted, plan.Delete.Why))
 	}
+	for _, g := range out.Grown {
+		r.Events.Emit(about, status.VolumeGrown(g.Instance, g.From, g.To, g.Why))
+	}
 	for _, done := range out.Answered {
 		r.Events.Emit(about, status.Answered(done))
 	}
@@ -182,6 +186,8 @@ func input(obs *observe.Observation, plan topology.Plan, out act.Outcome) status
 	for name, claim := range obs.Claims {
 		if problem, ok := claimProblem(claim); ok {
 			in.Claims[name] = problem
+		} else if growing := obs.Growth(name); growing.Verdict == growth.AtLimit {
+			in.Claims[name] = status.Problem{Reason: v1alpha1.ReasonGrowthLimitReached, Message: growing.Why}
 		}
 	}
 	for _, f := range out.Failures {

@@ -41,6 +41,13 @@ func Replaced(member, why string) event.Event {
 		Meaning: "A pod was deleted to be made anew; its volume stays."}.Event("%s: %s", member, why)
 }
 
+// VolumeGrown is the event of a volume claim that was enlarged.
+func VolumeGrown(member, from, to, why string) event.Event {
+	return event.Definition{Type: event.Normal, Reason: "VolumeGrown", Action: "EnlargeVolume",
+		Meaning: "A volume claim was enlarged, because its volume runs full or spec.storage.size was raised; the storage class does the rest."}.Event(
+		"the volume of %s grows from %s to %s: %s", member, from, to, why)
+}
+
 // Answered is the event of a one-time request.
 func Answered(done topology.DoneRequest) event.Event {
 	if done.Refused == "" {

@@ -177,6 +177,7 @@ func cases() map[string]struct {
 		"a volume that hangs":               {func(in *Input) { in.at("db-1").Report.Stalled = true }, v1alpha1.SummaryDegraded, []finding{{storage, no, v1alpha1.ReasonVolumeStalled, "db-1"}}},
 		"a volume that is not there":        {func(in *Input) { in.Claims["db-1"] = Problem{v1alpha1.ReasonVolumePending, "not bound"} }, v1alpha1.SummaryDegraded, []finding{{storage, no, v1alpha1.ReasonVolumePending, "db-1: not bound"}}},
 		"a volume that cannot grow":         {func(in *Input) { in.Claims["db-1"] = Problem{v1alpha1.ReasonExpansionRefused, "no"} }, v1alpha1.SummaryDegraded, []finding{{storage, no, v1alpha1.ReasonExpansionRefused, "db-1"}}},
+		"a volume that may not grow":        {func(in *Input) { in.Claims["db-1"] = Problem{v1alpha1.ReasonGrowthLimitReached, "raise the limit"} }, v1alpha1.SummaryDegraded, []finding{{storage, no, v1alpha1.ReasonGrowthLimitReached, "db-1: raise the limit"}}},
 		"a volume that grows":               {func(in *Input) { in.Claims["db-1"] = Problem{v1alpha1.ReasonResizePending, "growing"} }, v1alpha1.SummaryDegraded, []finding{{storage, no, v1alpha1.ReasonResizePending, ""}, {progressing, yes, v1alpha1.ReasonResizing, "db-1"}}},
 		"accounts that exist":               {account, v1alpha1.SummaryHealthy, []finding{{users, yes, v1alpha1.ReasonAsExpected, "exist"}}},
 		"accounts that wait for a primary":  {func(in *Input) { account(in); in.killed("db-0") }, v1alpha1.SummaryFailingOver, []finding{{users, unknown, v1alpha1.ReasonAwaitingPrimary, ""}}},

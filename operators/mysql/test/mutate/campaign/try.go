@@ -252,7 +252,7 @@ func reasons() []string {
 	return []string{
 		mysqlv1.ReasonNameTaken, mysqlv1.ReasonApplyFailed, mysqlv1.ReasonUnschedulable, mysqlv1.ReasonImageUnusable,
 		mysqlv1.ReasonServerMissing, mysqlv1.ReasonStartFailed, mysqlv1.ReasonConfigurationRefused, mysqlv1.ReasonVolumeFull,
-		mysqlv1.ReasonExpansionRefused, mysqlv1.ReasonPasswordMissing, mysqlv1.ReasonAccountFailed,
+		mysqlv1.ReasonExpansionRefused, mysqlv1.ReasonGrowthLimitReached, mysqlv1.ReasonPasswordMissing, mysqlv1.ReasonAccountFailed,
 	}
 }
 
