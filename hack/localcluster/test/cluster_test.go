@@ -98,7 +98,7 @@ func (s *suite) killedUp(t *testing.T) {
 	eventually(t, 20*time.Second, func() error {
 		out, err := s.run(time.Minute, "status", "--name", s.name)
 		if !strings.Contains(out, "starting") {
-			return fmt.Errorf("not starting yet: %v %s", err, out)
+			return fmt.Errorf("not starting yet: %s %s", fmt.Sprint(err), out)
 		}
 		return nil
 	})
@@ -172,7 +172,7 @@ func (s *suite) reach(t *testing.T) {
 			eventually(t, 30*time.Second, func() error {
 				out, err := s.tryKubectl("exec", from, "--", "/probe", "get", "http://"+host+":8080/")
 				if err != nil || !strings.Contains(out, "hello from probe-") {
-					return fmt.Errorf("get %s from %s: %v %q", host, from, err, out)
+					return fmt.Errorf("get %s from %s: %s %q", host, from, fmt.Sprint(err), out)
 				}
 				return nil
 			})
@@ -189,7 +189,7 @@ func (s *suite) reach(t *testing.T) {
 	eventually(t, 30*time.Second, func() error {
 		out, err := httpGet("http://127.0.0.1:18099/")
 		if err != nil || out != "hello from probe-2" {
-			return fmt.Errorf("through port-forward: %v %q", err, out)
+			return fmt.Errorf("through port-forward: %s %q", fmt.Sprint(err), out)
 		}
 		return nil
 	})
@@ -217,7 +217,7 @@ func (s *suite) webhook(t *testing.T) {
 	eventually(t, 30*time.Second, func() error {
 		out, err := s.tryKubectl("create", "configmap", "denied", "-n", "denied")
 		if err == nil || !strings.Contains(out, "the probe says no") {
-			return fmt.Errorf("create: %v %q", err, out)
+			return fmt.Errorf("create: %s %q", fmt.Sprint(err), out)
 		}
 		return nil
 	})
@@ -291,7 +291,7 @@ func (s *suite) dataKept(t *testing.T, want string) {
 	eventually(t, 3*time.Minute, func() error {
 		out, err := s.tryKubectl("exec", "probe-0", "--", "/probe", "read", "/data/kept")
 		if err != nil || out != want {
-			return fmt.Errorf("read: %v %q", err, out)
+			return fmt.Errorf("read: %s %q", fmt.Sprint(err), out)
 		}
 		return nil
 	})
@@ -320,7 +320,7 @@ func (s *suite) waitReady(t *testing.T, node, want string) {
 	eventually(t, 2*time.Minute, func() error {
 		got, err := s.tryKubectl("get", "node", node, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 		if err != nil || got != want {
-			return fmt.Errorf("%s Ready is %q, want %q (%v)", node, got, want, err)
+			return fmt.Errorf("%s Ready is %q, want %q (%s)", node, got, want, fmt.Sprint(err))
 		}
 		return nil
 	})

@@ -4,6 +4,7 @@ package test
 
 import (
 	"encoding/base64"
+	"errors"
 	"io"
 	"io/fs"
 	"net/http"
@@ -81,7 +82,7 @@ func (s *suite) cgroups(t *testing.T) []string {
 	var found []string
 	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return nil // Other groups come and go.
+			return nil //nolint:nilerr // Other groups come and go.
 		}
 		if d.IsDir() && d.Name() == "kapok-"+s.name {
 			found = append(found, path)
@@ -176,9 +177,8 @@ func httpGet(url string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
-	return string(data), err
+	return string(data), errors.Join(err, resp.Body.Close())
 }
 
 func base64Of(s string) string { return base64.StdEncoding.EncodeToString([]byte(s + "\n")) }
