@@ -88,6 +88,9 @@ func TestVolumesGrowByThemselves(t *testing.T) {
 	w.settle()
 	w.quiet("a volume whose agent has not looked since it grew")
 	expect(0, "13Gi")
+	if found := w.stored(); found.Reason != v1alpha1.ReasonResizePending || !strings.Contains(found.Message, "db-1: its file system has not become larger") {
+		t.Errorf("%+v", found)
+	}
 
 	w.fill("db-1", 13, 3)
 	w.agents.mu.Lock()

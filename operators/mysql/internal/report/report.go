@@ -186,8 +186,10 @@ func input(obs *observe.Observation, plan topology.Plan, out act.Outcome) status
 	for name, claim := range obs.Claims {
 		if problem, ok := claimProblem(claim); ok {
 			in.Claims[name] = problem
-		} else if growing := obs.Growth(name); growing.Verdict == growth.AtLimit {
-			in.Claims[name] = status.Problem{Reason: v1alpha1.ReasonGrowthLimitReached, Message: growing.Why}
+			continue
+		}
+		if problem, ok := growthProblem(obs.Growth(name)); ok {
+			in.Claims[name] = problem
 		}
 	}
 	for _, f := range out.Failures {
@@ -219,6 +221,18 @@ func claimProblem(claim *corev1.PersistentVolumeClaim) (status.Problem, bool) {
 	case have.Cmp(want) < 0:
 		return status.Problem{Reason: v1alpha1.ReasonResizePending,
 			Message: fmt.Sprintf("its volume of %s is being enlarged to %s", have.String(), want.String())}, true
+	}
+	return status.Problem{}, false
+}
+
+// growthProblem says why a volume that lacks free space does not grow now.
+func growthProblem(decision growth.Decision) (status.Problem, bool) {
+	switch decision.Verdict {
+	case growth.AtLimit:
+		return status.Problem{Reason: v1alpha1.ReasonGrowthLimitReached, Message: decision.Why}, true
+	case growth.Growing:
+		return status.Problem{Reason: v1alpha1.ReasonResizePending, Message: decision.Why}, true
+	case growth.Stays, growth.Asked, growth.Step, growth.Unheard:
 	}
 	return status.Problem{}, false
 }
