@@ -178,8 +178,8 @@ func identitiesIn(folder string) ([]age.Identity, error) {
 
 // hasRestored says whether the data are those that a restore has brought back.
 func (a *Agent) hasRestored() bool {
-	if !a.memory.state.Restoring {
-		return false
+	if st := &a.memory.state; !st.Restoring || st.Kept {
+		return st.Restoring
 	}
 	empty, err := isEmpty(a.paths.data)
 	return err == nil && !empty
