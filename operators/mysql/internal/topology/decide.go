@@ -216,8 +216,8 @@ func (p *planner) begin() {
 	if waiting {
 		return
 	}
-	if newest != nil && p.o.Spec.Restore && !slices.ContainsFunc(p.o.Members, restored) {
-		p.state(Waiting, fmt.Sprintf("the volume of %s remembers a cluster that did not begin with a restore, and nothing is restored over data: "+
+	if newest != nil && p.o.Spec.Restore && !slices.ContainsFunc(p.o.Members, begunRestored) {
+		p.state(Waiting, fmt.Sprintf("the volume of %s remembers a cluster that did not begin with this restore, and nothing is restored over data: "+
 			"give the new cluster another name, leave out spec.restore to have the old one back, or delete its volume claims", newest.Name))
 		return
 	}
@@ -263,6 +263,36 @@ func (p *planner) origin() string {
 
 // restored says whether a member's data began with a restore.
 func restored(m Member) bool { return m.Report != nil && m.Report.Restored }
+
+// begunRestored says whether a member remembers a cluster that began with the restore. One that has restored and remembers none says nothing about
+// what the others remember.
+func begunRestored(m Member) bool { return restored(m) && m.Report.Record.Epoch > 0 }
+
+// restores says whether a member's restore is at work. It may be so for hours, and to begin it anew would cost them.
+func (m *Member) restores() bool {
+	if !m.Connected || m.Report == nil || m.Report.Restore == nil {
+		return false
+	}
+	switch m.Report.Restore.State {
+	case instance.RestorePlanning, instance.RestoreUnpacking, instance.RestoreReplaying:
+		return true
+	case instance.RestoreDone, instance.RestoreFailed:
+	}
+	return false
+}
+
+// lostRestored says why a cluster that was founded on restored data does not come to life: they are gone. Empty if that is not so.
+func (p *planner) lostRestored() string {
+	m := p.o.Primary()
+	switch {
+	case !p.o.Spec.Restore || !m.Connected || !m.Report.Blank || restored(*m) || !unfounded(p.o):
+		return ""
+	case m.Report.Restore != nil:
+		return restoring(m)
+	}
+	return fmt.Sprintf("the volume of %s was lost after it had restored the data that the cluster begins with, and nothing else is served in their place: "+
+		"delete the cluster and make it anew", m.Name)
+}
 
 // restoring says how far the restore is that a cluster begins with.
 func restoring(first *Member) string {

@@ -45,6 +45,12 @@ func TestI9ARestoredClusterIsFoundedOnNothingElse(t *testing.T) {
 			r := s.at(1).Report
 			r.Blank, r.Record = false, instance.Record{Epoch: 3, Primary: "db-1", Voters: []string{"db-1"}}
 		}, "nothing is restored over data"},
+		"a kept volume of another cluster, when the restore is done": {func(s *scene) {
+			r := s.at(1).Report
+			r.Blank, r.Record = false, instance.Record{Epoch: 3, Primary: "db-1", Voters: []string{"db-1"}}
+			s.restore(instance.RestoreReport{State: instance.RestoreDone})
+			s.at(0).Report.Restored, s.at(0).Report.State = true, instance.StateRunning
+		}, "nothing is restored over data"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := unborn()
@@ -86,8 +92,36 @@ func TestI9ARestoredClusterIsFounded(t *testing.T) {
 	// Its volume is lost before the cluster came to life.
 	s.at(0).Report.Restored = false
 	s.holds(0, "")
-	if d := told(s.waits(t), 0); d.Primary != nil && d.Primary.Bootstrap {
-		t.Errorf("an empty volume is to be the beginning of a restored cluster: %+v", d)
+	for why, at := range map[string]*instance.RestoreReport{
+		"was lost after it had restored": nil,
+		"10 % done":                      {State: instance.RestoreUnpacking, Done: 1, Of: 9},
+	} {
+		s.at(0).Report.Restore = at
+		plan := s.waits(t)
+		if d := told(plan, 0); d.Primary != nil && d.Primary.Bootstrap {
+			t.Errorf("an empty volume is to be the beginning of a restored cluster: %+v", d)
+		}
+		if !strings.Contains(plan.Why, why) {
+			t.Errorf("%q is not in: %s", why, plan.Why)
+		}
+	}
+}
+
+// TestARestoreIsNotBegunAnewForATemplate: one that is at work goes on in a pod whose template has changed since, and one that fails does not.
+func TestARestoreIsNotBegunAnewForATemplate(t *testing.T) {
+	for state, kept := range map[instance.RestoreState]bool{
+		instance.RestorePlanning: true, instance.RestoreUnpacking: true, instance.RestoreReplaying: true, instance.RestoreFailed: false, instance.RestoreDone: false,
+	} {
+		s := unborn()
+		s.restore(instance.RestoreReport{State: state})
+		s.at(0).Pod.Outdated, s.at(0).Pod.Ready, s.at(0).UnfitFor = true, false, topology.StuckAfter
+		if plan := topology.Decide(s.Observation); (plan.Delete == nil) != kept {
+			t.Errorf("%s: %+v", state, plan.Delete)
+		}
+		s.at(0).Connected = false
+		if plan := topology.Decide(s.Observation); plan.Delete == nil {
+			t.Errorf("%s, as far as is known: the pod is kept", state)
+		}
 	}
 }
 

@@ -96,7 +96,7 @@ func (p *planner) replaceStuck() {
 	}
 	for i := range p.o.Members {
 		m := &p.o.Members[i]
-		if m.Pod != nil && m.Pod.Outdated && !m.Pod.Ready && !m.Pod.Terminating && !m.alive() && m.UnfitFor >= StuckAfter {
+		if m.Pod != nil && m.Pod.Outdated && !m.Pod.Ready && !m.Pod.Terminating && !m.alive() && !m.restores() && m.UnfitFor >= StuckAfter {
 			p.plan.Delete = &DeletePod{Member: m.Name, Why: "it does not come up, and its template has changed since"}
 			return
 		}

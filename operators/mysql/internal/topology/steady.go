@@ -13,6 +13,8 @@ import (
 func (p *planner) rise(why string) {
 	p.lookSoon()
 	switch primary := p.o.Primary(); {
+	case p.lostRestored() != "":
+		why = p.lostRestored()
 	case !primary.leading(p.o.Record.Epoch) || p.mayServe(primary):
 	case primary.Report.WaitingCommits > 0:
 		why = fmt.Sprintf("%s: commits of its own still wait to be on %d of the voters %s", why,
