@@ -55,12 +55,15 @@ type Options struct {
 	Identities []age.Identity
 	// DataDir is where the data are put. It must not exist, or be empty.
 	DataDir string
-	// Mysqld is the program, RunDir an empty folder for its socket, PoolBytes the size of its buffer pool, Supervisor who starts it.
+	// Mysqld is the program, RunDir an empty folder for its socket, TempDir one for its temporary files, which may be large (empty for RunDir), PoolBytes
+	// the size of its buffer pool, Supervisor who starts it.
 	Mysqld     string
 	RunDir     string
+	TempDir    string
 	PoolBytes  int64
 	Supervisor *agent.Supervisor
-	// Progress, if set, is told how far a stage has come.
+	// Planned, if set, is told how, before anything is done. Progress, if set, is told how far a stage has come.
+	Planned  func(plan backup.Plan)
 	Progress func(stage Stage, done, of int)
 }
 
@@ -97,6 +100,9 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	var result Result
 	if result.Plan, err = catalog.Restore(o.Target); err != nil {
 		return Result{}, err
+	}
+	if o.Planned != nil {
+		o.Planned(result.Plan)
 	}
 	dir := o.DataDir + unfinished
 	if err := os.RemoveAll(dir); err != nil {
@@ -155,13 +161,27 @@ func (o Options) fill(ctx context.Context, dir string, result *Result) error {
 	}
 	unpacked := time.Now()
 	executed, err := replay.Run(ctx, replay.Options{
-		Sandbox: sandbox.Options{Mysqld: o.Mysqld, DataDir: dir, RunDir: o.RunDir, PoolBytes: o.PoolBytes, Supervisor: o.Supervisor},
+		Sandbox: sandbox.Options{Mysqld: o.Mysqld, DataDir: dir, RunDir: o.RunDir, TempDir: o.TempDir, PoolBytes: o.PoolBytes, Supervisor: o.Supervisor},
 		Store:   o.Store, Cluster: o.Cluster, Identities: o.Identities, BatchBytes: batchBytes, Progress: o.progress(StageReplay),
 	}, result.Plan)
 	if err != nil {
 		return err
 	}
+	if err := forget(dir); err != nil {
+		return err
+	}
 	result.Executed, result.Unpacking, result.Replaying = executed, unpacked.Sub(began), time.Since(unpacked)
+	return nil
+}
+
+// forget removes what a data folder says of the server that it was of: its UUID, under which another history would go on, and the variables that
+// somebody has had it remember.
+func forget(dir string) error {
+	for _, name := range []string{"auto.cnf", "mysqld-auto.cnf"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("make the restored data those of a new server: %w", err)
+		}
+	}
 	return nil
 }
 

@@ -89,12 +89,20 @@ func TestWhatIsRestoredIsWhatWas(t *testing.T) {
 			o := options(t, program, p, test.target)
 			stages := map[restore.Stage]int{}
 			o.Progress = func(stage restore.Stage, done, _ int) { stages[stage] = done }
+			var planned backup.Plan
+			o.Planned = func(plan backup.Plan) { planned = plan }
 			result, err := restore.Run(t.Context(), o)
 			if err != nil {
 				t.Fatal(err)
 			}
+			if planned.Full.Name != plan.Full.Name || planned.Why == "" {
+				t.Errorf("the plan that was told is %+v", planned)
+			}
 			if stages[restore.StageUnpack] != len(plan.Full.Parts) || stages[restore.StageReplay] != len(plan.Pieces) || result.Unpacking <= 0 {
 				t.Errorf("stages %v of %+v", stages, result)
+			}
+			if _, err := os.Stat(filepath.Join(o.DataDir, "auto.cnf")); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("it has the UUID of a server that was there before: %v", err)
 			}
 			s := servers.Run(t, program, o.DataDir)
 			if got := s.Text(pasts.State); got != test.want.State {

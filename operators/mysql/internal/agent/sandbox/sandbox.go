@@ -35,8 +35,10 @@ type Options struct {
 	Mysqld string
 	// DataDir is the data folder.
 	DataDir string
-	// RunDir is an empty folder for socket, configuration and temporary files. Its path is short, as the socket's has to be.
+	// RunDir is an empty folder for socket and configuration. Its path is short, as the socket's has to be.
 	RunDir string
+	// TempDir is a folder for temporary files, with room for the sorting of a large table; empty for RunDir.
+	TempDir string
 	// PoolBytes is the size of the buffer pool; 0 leaves mysqld's default of 128 MiB.
 	PoolBytes int64
 	// Supervisor starts the process.
@@ -86,13 +88,16 @@ func (o Options) write(socket, password string) (config string, err error) {
 	if err := mysqld.InitFile(&statements, password, nil, "", false, ""); err != nil {
 		return "", fmt.Errorf("prepare a private server: %w", err)
 	}
+	if o.TempDir == "" {
+		o.TempDir = o.RunDir
+	}
 	init := filepath.Join(o.RunDir, "init.sql")
 	if err := agent.WriteFileAtomic(init, statements.Bytes(), 0o600); err != nil {
 		return "", fmt.Errorf("prepare a private server: %w", err)
 	}
 	lines := []string{
 		"[mysqld]",
-		"datadir = " + o.DataDir, "tmpdir = " + o.RunDir, "socket = " + socket, "pid_file = " + filepath.Join(o.RunDir, "pid"), "init_file = " + init,
+		"datadir = " + o.DataDir, "tmpdir = " + o.TempDir, "socket = " + socket, "pid_file = " + filepath.Join(o.RunDir, "pid"), "init_file = " + init,
 		"skip_networking = ON", "mysqlx = OFF", "skip_name_resolve = ON", "secure_file_priv = NULL", "persisted_globals_load = OFF",
 		"event_scheduler = DISABLED", "skip_replica_start = ON", "partial_revokes = ON",
 		// What is replayed keeps its name and its order, and is in no log besides: the one that it came from is archived already.
