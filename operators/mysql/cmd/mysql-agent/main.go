@@ -88,6 +88,9 @@ func parse(args []string) (config, error) {
 	flags.StringVar(&c.options.UsersDir, "users-dir", "", "the mounted users Secret: one file per account, named like it, with its password")
 	flags.StringVar(&c.options.Monitor, "exporter-credentials", "", "the file in which the exporter finds its account; empty for an instance without an exporter")
 	flags.Func("restore", "what the first instance of a new cluster begins with, as `JSON`; empty for nothing", func(text string) error {
+		if text == "" {
+			return nil
+		}
 		return json.Unmarshal([]byte(text), &c.options.Restore.Duty)
 	})
 	flags.StringVar(&c.options.Restore.Credentials, "restore-credentials", "/etc/kapok/restore", "the mounted Secret with the keys of the bucket to restore from")

@@ -35,3 +35,27 @@ func TestLinesHaveTheKeysOfTheOperators(t *testing.T) {
 		}
 	}
 }
+
+// TestTheRestoreIsReadFromAFlag: as JSON, and none is none.
+func TestTheRestoreIsReadFromAFlag(t *testing.T) {
+	parsed := func(restore string) (config, error) {
+		return parse([]string{"--instance=db-0", "--operator=op:9443", "--operator-ca=/ca", "--token=/token", "--restore=" + restore})
+	}
+	c, err := parsed(`{"store": {"volume": true}, "cluster": "u-1", "before": "3e11fa47-71ca-11e1-9e33-c80aa9429562:7"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	duty, where := c.options.Restore.Duty, c.options.Restore
+	if duty == nil || !duty.Store.Volume || duty.Cluster != "u-1" || duty.Before == "" {
+		t.Errorf("read %+v", duty)
+	}
+	if where.Credentials != "/etc/kapok/restore" || where.Volume != "/restore" || where.Identity != "/etc/kapok/restore-identity" {
+		t.Errorf("it looks in %+v", where)
+	}
+	if c, err := parsed(""); err != nil || c.options.Restore.Duty != nil {
+		t.Errorf("nothing is %+v, %v", c.options.Restore.Duty, err)
+	}
+	if _, err := parsed("newest"); err == nil {
+		t.Error("what is no JSON is taken")
+	}
+}

@@ -136,8 +136,8 @@ type memory struct {
 	state state.State
 	// unsaved: the state has changed in a way that may be written a little later.
 	unsaved bool
-	// fresh: the volume had no state file when the agent came up.
-	fresh bool
+	// fresh: the volume had no state file when the agent came up. hasData: there is something in the data folder.
+	fresh, hasData bool
 	// directive is the accepted one; nil before. since is when its role was first wanted.
 	directive *instance.Directive
 	since     time.Time
@@ -352,8 +352,7 @@ func (a *Agent) advance(ctx context.Context) {
 	case r == nil && !a.terminating() && !now.Before(startAt) && rejoin:
 		a.holding.rejoining = true
 		a.work(ctx, a.rejoin)
-	case r == nil && !a.terminating() && a.mustRestore():
-		a.restoreData(ctx, now)
+	case r == nil && !a.terminating() && a.restoreFirst(ctx, now):
 	case r == nil && !a.terminating() && !now.Before(startAt):
 		a.work(ctx, a.startMysqld)
 	case r != nil && a.restartWanted(r) && !processEnded(r):

@@ -72,9 +72,12 @@ func (a *Agent) held() (rejoin bool, at time.Time) {
 	return false, at
 }
 
-// comeUp decides whether an agent that comes up holds the start.
+// comeUp looks at what is on the volume, and decides whether an agent that comes up holds the start.
 func (a *Agent) comeUp(now time.Time) {
 	s := &a.memory.state
+	empty, err := isEmpty(a.paths.data)
+	a.ignoreEnd(err)
+	a.memory.hasData = !empty
 	if s.Served > s.Recovered && !trim.InUse(a.paths.data) {
 		// It was stopped in peace.
 		s.Recovered, a.memory.unsaved = s.Served, true

@@ -71,10 +71,9 @@ type runEnd struct {
 // startMysqld is the work that brings mysqld up: initialise if need be, write the configuration, start. It returns as
 // soon as the process exists.
 func (a *Agent) startMysqld(ctx context.Context) func() {
-	executable, err := exec.LookPath(a.opts.Mysqld)
+	executable, err := a.executable()
 	if err != nil {
-		return a.startFailed(instance.ProblemNoServer,
-			fmt.Errorf("the image has no mysqld (looked for %q): use an image that carries a MySQL server", a.opts.Mysqld))
+		return a.startFailed(instance.ProblemNoServer, err)
 	}
 	if a.awaitsConfig() {
 		return func() { a.nextStart = time.Now().Add(startPoll) }
@@ -129,6 +128,15 @@ func (a *Agent) startMysqld(ctx context.Context) func() {
 	}
 }
 
+// executable finds the server's program.
+func (a *Agent) executable() (string, error) {
+	path, err := exec.LookPath(a.opts.Mysqld)
+	if err != nil {
+		return "", fmt.Errorf("the image has no mysqld (looked for %q): use an image that carries a MySQL server", a.opts.Mysqld)
+	}
+	return path, nil
+}
+
 // startFailed ends a start that did not even lead to a process.
 func (a *Agent) startFailed(reason string, err error) func() {
 	return func() {
@@ -170,9 +178,11 @@ func (a *Agent) prepareData(ctx context.Context, executable string) error {
 		}
 		empty = true
 	}
+	m.hasData = !empty
 	if err := a.fillData(ctx, executable, empty); err != nil {
 		return err
 	}
+	m.hasData = true
 	if clone := m.state.Clone; clone != nil && clone.Begun {
 		if err := a.forgetIdentity(); err != nil {
 			return err
@@ -189,21 +199,27 @@ func (a *Agent) prepareData(ctx context.Context, executable string) error {
 
 // fillData makes data where there are none, and where those that are there are worth nothing and of no use.
 func (a *Agent) fillData(ctx context.Context, executable string, empty bool) error {
-	kept := a.memory.state.Kept
-	if !empty && !kept && a.startFailures >= wipeAfter {
+	m := &a.memory
+	kept, restored := m.state.Kept, m.state.Restore != nil && m.state.Clone == nil
+	if !empty && !kept && !restored && a.startFailures >= wipeAfter {
 		a.log.Warn("Making the data folder anew: it holds nothing worth keeping and mysqld does not start with it")
 		if err := os.RemoveAll(a.paths.data); err != nil {
 			return fmt.Errorf("remove the unusable data folder: %w", err)
 		}
-		empty = true
+		empty, m.hasData = true, false
 	}
 	switch {
 	case !empty:
 		return nil
 	case kept:
 		return errors.New("the data folder is gone, but it held data worth keeping: restore it, or delete the volume claim to have the member rebuilt")
-	case a.memory.state.Restoring:
+	case m.state.Restore != nil && !a.begunElsewhere():
 		return errors.New("the restore that this volume was to begin with has left no data, and the pod is not told of it any more: make the cluster anew")
+	case m.state.Restore != nil:
+		// An empty server must not be taken for what was restored.
+		if err := a.save(func(st *state.State) { st.Restore = nil }); err != nil {
+			return err
+		}
 	}
 	return a.initialise(ctx, executable)
 }

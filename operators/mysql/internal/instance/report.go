@@ -114,8 +114,8 @@ type Report struct {
 	Rejoin *Rejoin `json:"rejoin,omitempty"`
 	// Backup is what it does for backups.
 	Backup *BackupReport `json:"backup,omitempty"`
-	// Restore is how far the restore is that its pod was told of; nil without one. Restored: the data are those that it brought back, and a
-	// cluster that begins with a restore may be founded on them.
+	// Restore is how far the restore is that its pod was told of; nil without one. Restored: the data began with it (with any, if the pod is told of
+	// none), and as long as they are Blank, a cluster that begins with a restore may be founded on them.
 	Restore  *RestoreReport `json:"restore,omitempty"`
 	Restored bool           `json:"restored,omitempty"`
 	// Problem is what keeps the instance from being what it is told, for people; ProblemReason is its one-word name.

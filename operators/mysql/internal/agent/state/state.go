@@ -29,8 +29,9 @@ type State struct {
 	// Kept is true once the data are worth keeping: bootstrapped, cloned, or following. Only a volume without it may be
 	// initialised again.
 	Kept bool `json:"kept,omitempty"`
-	// Restoring says that the data begin with a restore: what is in their place is what it brought back, and nothing else is ever made there.
-	Restoring bool `json:"restoring,omitempty"`
+	// Restore is the restore that the data begin with, if they do. What is in their place is then what it brought back, or what took that one's place
+	// in the life of the cluster; before the cluster has begun, nothing else is ever made there.
+	Restore *Restore `json:"restore,omitempty"`
 	// Clone is set while the data are being replaced.
 	Clone *Clone `json:"clone,omitempty"`
 	// Cloned is set when the data were replaced, until another role than RoleClone is accepted.
@@ -43,6 +44,15 @@ type State struct {
 	// passes every check and still keeps it from starting gives way to that one.
 	Config Config  `json:"config"`
 	Proven *Config `json:"proven,omitempty"`
+}
+
+// Restore says of which cluster, and as of when. Where it is stored is left out: that may move.
+type Restore struct {
+	Cluster string `json:"cluster"`
+	// Time, Through and Before are as in the duty.
+	Time    string `json:"time,omitempty"`
+	Through string `json:"through,omitempty"`
+	Before  string `json:"before,omitempty"`
 }
 
 // Clone is a replacement of the data under way.
