@@ -163,7 +163,10 @@ func (a *Agent) beginRestore(ctx context.Context, err error) {
 		a.restoreFailed(err)
 		return
 	}
-	a.tellRestore(instance.RestoreReport{State: instance.RestorePlanning})
+	if m.restore.failures == 0 {
+		// Later, why it has failed is told until it gets further: nobody wants to be told of each attempt.
+		a.tellRestore(instance.RestoreReport{State: instance.RestorePlanning})
+	}
 	a.log.Info("Restoring", "cluster", a.opts.Restore.Duty.Cluster)
 	ctx, m.restore.cancel = context.WithCancel(ctx)
 	a.job(ctx, jobRestore, func(ctx context.Context) func() {

@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"database/sql"
+	"errors"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/restore"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/state"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/backup"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
@@ -133,6 +135,12 @@ func TestARestoreIsNeverForgotten(t *testing.T) {
 	if r.Restore.ProblemReason != instance.ProblemUnreachable {
 		t.Errorf("an empty store: %+v", r.Restore)
 	}
+	// Long enough for another attempt: what is told does not go to and fro.
+	for until := time.Now().Add(2500 * time.Millisecond); time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
+		if now := m.report().Restore; now == nil || *now != *r.Restore {
+			t.Fatalf("after %+v it says %+v", r.Restore, now)
+		}
+	}
 	m.halt()
 	m.restore = agent.RestoreOptions{}
 	m.start()
@@ -230,10 +238,17 @@ func TestAnInstanceThatBeganWithARestoreIsRebuilt(t *testing.T) {
 				Term: 1, Promised: 3, Record: instance.Record{Epoch: 3, Primary: "shop-1", Voters: []string{"shop-1"}},
 			})
 			m.restore = told
+			left := restore.Unfinished(filepath.Join(m.root, "data"))
+			if err := os.MkdirAll(left, 0o700); err != nil {
+				t.Fatal(err)
+			}
 			m.start()
 			r := m.await("an empty server", func(r instance.Report) bool { return r.State == instance.StateRunning })
 			if !r.Blank || r.Restored || r.Restore != nil || r.Executed != "" {
 				t.Errorf("it came up as %+v", r)
+			}
+			if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("what a restore has left still takes room: %v", err)
 			}
 		})
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/duty"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/mycnf"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/mysqld"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/restore"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/state"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 	"github.com/kapok-operators/kapok/shared/agent"
@@ -261,6 +262,9 @@ func isEmpty(dir string) (bool, error) {
 // leaves nothing that could be taken for data.
 func (a *Agent) initialise(ctx context.Context, executable string) error {
 	begun := time.Now()
+	if err := os.RemoveAll(restore.Unfinished(a.paths.data)); err != nil {
+		return fmt.Errorf("remove the remains of a restore: %w", err)
+	}
 	for _, dir := range []string{a.paths.fresh, a.paths.temp} {
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("remove the remains of an earlier attempt: %w", err)

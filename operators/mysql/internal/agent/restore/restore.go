@@ -25,8 +25,8 @@ import (
 )
 
 const (
-	// unfinished is what the folder is called until it is whole.
-	unfinished = ".restoring"
+	// suffix is what the folder's name has in addition until it is whole.
+	suffix = ".restoring"
 	// batchBytes is how much of the archive is unpacked before it is replayed, if no single piece is larger.
 	batchBytes = 256 << 20
 	// spare is what must be left on the volume beside the data and the archive under way, as a share of the data.
@@ -88,6 +88,9 @@ func (e *OccupiedError) Error() string {
 	return fmt.Sprintf("%s holds data already, and a restore overwrites nothing: restore into a new cluster", e.Dir)
 }
 
+// Unfinished is the folder in which data are until they are whole, and which an agent that was killed leaves behind.
+func Unfinished(dataDir string) string { return dataDir + suffix }
+
 // Run restores. The error is a backup.Unreachable if the target cannot be reached, and a full.NoSpaceError if there is no room.
 func Run(ctx context.Context, o Options) (Result, error) {
 	if err := o.vacant(); err != nil {
@@ -104,7 +107,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if o.Planned != nil {
 		o.Planned(result.Plan)
 	}
-	dir := o.DataDir + unfinished
+	dir := Unfinished(o.DataDir)
 	if err := os.RemoveAll(dir); err != nil {
 		return Result{}, fmt.Errorf("remove what an earlier attempt has left: %w", err)
 	}
