@@ -14,7 +14,7 @@ import (
 // TestDefinitionIsValid checks the generated definitions as the API server does, cost of the rules included, and says
 // quickly what it would refuse.
 func TestDefinitionIsValid(t *testing.T) {
-	for _, file := range []string{crdFile, backupFile} {
+	for _, file := range []string{crdFile, backupFile, restoreFile} {
 		t.Run(filepath.Base(file), func(t *testing.T) { checkDefinition(t, file) })
 	}
 }

@@ -63,6 +63,15 @@ type MySQLBackupSpec struct {
 	// +optional
 	// +kubebuilder:default=Retain
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+
+	// restorableIn are other namespaces from which a MySQLRestore may refer to it. None by default. Who may read the target can
+	// restore from it all the same: this is about what the operator does for others.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	RestorableIn []string `json:"restorableIn,omitempty"`
 }
 
 // BackupPhase is how far a backup is.

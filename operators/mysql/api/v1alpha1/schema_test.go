@@ -15,7 +15,7 @@ import (
 // schemas visits every node of the schemas of all kinds.
 func schemas(t *testing.T, visit func(path []string, node *apiextensionsv1.JSONSchemaProps)) {
 	t.Helper()
-	for _, file := range []string{crdFile, backupFile} {
+	for _, file := range []string{crdFile, backupFile, restoreFile} {
 		walk(schema(t, file), nil, visit)
 	}
 }

@@ -22,6 +22,9 @@ var crdFile = filepath.Join("..", "..", "config", "crd", "bases", "mysql.kapok.d
 // backupFile is the one of MySQLBackup.
 var backupFile = filepath.Join("..", "..", "config", "crd", "bases", "mysql.kapok.dev_mysqlbackups.yaml")
 
+// restoreFile is the one of MySQLRestore.
+var restoreFile = filepath.Join("..", "..", "config", "crd", "bases", "mysql.kapok.dev_mysqlrestores.yaml")
+
 // namespace is where every object of these tests is made.
 const namespace = "corpus"
 
@@ -35,7 +38,7 @@ func startServer(t *testing.T) client.Client {
 			t.Fatalf("build the scheme: %v", err)
 		}
 	}
-	env := testkit.StartEnv(t, testkit.EnvOptions{Scheme: scheme, CRDPaths: []string{crdFile, backupFile}})
+	env := testkit.StartEnv(t, testkit.EnvOptions{Scheme: scheme, CRDPaths: []string{crdFile, backupFile, restoreFile}})
 	env.Config.QPS = -1
 	unthrottled, err := client.New(env.Config, client.Options{Scheme: scheme})
 	if err != nil {

@@ -137,6 +137,12 @@ func run(ctx context.Context, args []string) error {
 	if err := reconciler.Setup(ctx, mgr, wake, controller.Options{Workers: c.manager.Concurrency}); err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
 	}
+	restores := &controller.RestoreReconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: event.NewEmitter(mgr.GetEventRecorder(name), eventMemory), Telemetry: mgr.Telemetry, Now: time.Now,
+	}
+	if err := restores.Setup(mgr); err != nil {
+		return fmt.Errorf("set up the controller of restores: %w", err)
+	}
 	return mgr.Start(ctx)
 }
 

@@ -25,7 +25,7 @@ func apiServer(t *testing.T, denied ...string) *rest.Config {
 		var answer any
 		switch r.URL.Path {
 		case "/apis/mysql.kapok.dev/v1alpha1":
-			answer = metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, APIResources: []metav1.APIResource{{Name: "mysqlclusters"}, {Name: "mysqlbackups"}}}
+			answer = metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, APIResources: []metav1.APIResource{{Name: "mysqlclusters"}, {Name: "mysqlbackups"}, {Name: "mysqlrestores"}}}
 		case "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews":
 			// A list that is incomplete: everything is asked about one by one.
 			answer = authorizationv1.SelfSubjectRulesReview{Status: authorizationv1.SubjectRulesReviewStatus{Incomplete: true}}

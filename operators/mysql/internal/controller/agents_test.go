@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +35,8 @@ type agents struct {
 	// stored are the full backups in the store that all share, and missing is what their archive lacks.
 	stored  []instance.StoredFull
 	missing string
+	// restores: the first instance of the cluster has restored when it comes up.
+	restores bool
 }
 
 // agent is one instance: what is on its volume, and what runs.
@@ -74,6 +77,8 @@ type agent struct {
 	restartNeeded            bool
 	archives                 []string
 	backup                   *instance.BackupReport
+	// restored: its data are what a restore brought back.
+	restored bool
 	// idle: it takes no full backup, whatever it is told.
 	idle bool
 
@@ -97,6 +102,7 @@ func (s *agents) start(key link.PeerKey) {
 	}
 	s.boot++
 	a.key, a.connected, a.boot, a.directive = key, true, s.boot, nil
+	a.restored = s.restores && strings.HasSuffix(key.Pod, "-0")
 	a.restart()
 }
 
@@ -346,7 +352,7 @@ func (a *agent) report() instance.Report {
 		Role: a.role, Epoch: a.epoch, Serving: a.serving, Drained: a.drained,
 		Executed: a.held.String(), Received: a.held.String(), SealingKey: []byte(a.sealingKey()),
 		Volume: a.volume, RestartNeeded: a.restartNeeded,
-		Archives: a.archives, Backup: a.backup,
+		Archives: a.archives, Backup: a.backup, Restored: a.restored,
 	}
 	if a.directive != nil {
 		r.Directive, r.ConfigHash = a.directive.ID, instance.ConfigHash(a.config, a.directive.BufferPoolBytes)

@@ -265,6 +265,7 @@ func (w *world) life() {
 	})
 	w.eventually("healthy cluster", w.healthy("db-0"))
 	w.backedUp()
+	w.restoredElsewhere()
 	w.agents.kill("db-0")
 	w.eventually("failover", func() bool { return w.record().Epoch == 2 && w.healthy("")() })
 	w.edit(func(c *v1alpha1.MySQLCluster) {
@@ -353,6 +354,10 @@ func (w *world) live(rc *rest.Config, m mode) (stop func()) {
 		Reporter: &report.Reporter{Client: mgr.GetClient(), Events: event.NewEmitter(mgr.GetEventRecorder("mysql-operator"), 100), Now: time.Now},
 	}
 	if err := reconciler.Setup(ctx, oneOfSeveral{mgr}, wake, controller.Options{Workers: 2}); err != nil {
+		t.Fatal(err)
+	}
+	restores := &controller.RestoreReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: reconciler.Reporter.Events, Now: time.Now}
+	if err := restores.Setup(oneOfSeveral{mgr}); err != nil {
 		t.Fatal(err)
 	}
 	if err := mgr.Add(publisher(t, mgr, m)); err != nil {

@@ -307,7 +307,7 @@ func (w *world) kubelet() {
 		w.t.Fatal(err)
 	}
 	var pods corev1.PodList
-	if err := api.List(ctx, &pods, client.InNamespace(w.name.Namespace)); err != nil {
+	if err := api.List(ctx, &pods, client.InNamespace(w.name.Namespace), client.MatchingLabels(manifest.SelectorLabels(w.name.Name))); err != nil {
 		w.t.Fatal(err)
 	}
 	exists := map[string]bool{}

@@ -38,6 +38,7 @@ func Definitions() []rbac.Definition {
 	return []rbac.Definition{
 		{GroupVersionResource: v1alpha1.SchemeGroupVersion.WithResource("mysqlclusters"), Install: install},
 		{GroupVersionResource: v1alpha1.SchemeGroupVersion.WithResource("mysqlbackups"), Install: install},
+		{GroupVersionResource: v1alpha1.SchemeGroupVersion.WithResource("mysqlrestores"), Install: install},
 	}
 }
 

@@ -9,6 +9,12 @@ import (
 
 // purposes say what each permission is for. docs/platform/permissions.md shows them.
 var purposes = rbac.Purposes{
+	{Group: v1alpha1.Group, Resource: "mysqlclusters", Verbs: []string{"create"},
+		For: "make the MySQLCluster that a MySQLRestore asks for"},
+	{Group: v1alpha1.Group, Resource: "mysqlrestores",
+		For: "learn of MySQLRestores"},
+	{Group: v1alpha1.Group, Resource: "mysqlrestores/status",
+		For: "say how far a restore is"},
 	{Group: v1alpha1.Group, Resource: "mysqlclusters",
 		For: "learn of MySQLClusters, put its finalizer on them, and answer requests that are made by annotation"},
 	{Group: v1alpha1.Group, Resource: "mysqlclusters/status",

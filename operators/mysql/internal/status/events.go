@@ -118,3 +118,20 @@ func BackupExpired(why string) event.Event {
 	return event.Definition{Type: event.Normal, Reason: "BackupExpired", Action: "DeleteBackup",
 		Meaning: "A MySQLBackup was deleted because nothing is stored of it any more."}.Event("%s", why)
 }
+
+// Restored is the event of a restore that has come as far as its status says. ok is false if there is nothing to tell.
+func Restored(s v1alpha1.MySQLRestoreStatus) (e event.Event, ok bool) {
+	define := func(t event.Type, reason, meaning string) event.Definition {
+		return event.Definition{Type: t, Reason: reason, Action: "Restore", Meaning: meaning}
+	}
+	switch s.Phase {
+	case v1alpha1.RestoreRestoring:
+		return define(event.Normal, "RestoreBegun", "A MySQLCluster was made that begins with a backup.").Event("%s", s.Message), true
+	case v1alpha1.RestoreCompleted:
+		return define(event.Normal, "RestoreCompleted", "The restored MySQLCluster takes writes.").Event("%s, %s after it was made", s.Message, s.Took), true
+	case v1alpha1.RestoreFailed:
+		return define(event.Warning, "RestoreFailed", "A restore cannot be done; the note says why.").Event("%s", s.Message), true
+	case v1alpha1.RestorePending:
+	}
+	return event.Event{}, false
+}

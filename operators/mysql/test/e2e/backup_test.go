@@ -130,13 +130,20 @@ func (a *archived) mistake(ctx context.Context, t *testing.T, s *scene) {
 	got(s.WaitCondition(ctx, time.Minute, mysqlv1.ConditionBackupReady, metav1.ConditionTrue, ""))(t, "be backed up")
 }
 
-// restore founds a cluster of two on what is stored of the other.
+// restore founds a cluster like the other on what is stored of it.
 func (a *archived) restore(ctx context.Context, t *testing.T, s *scene) {
-	source := got(s.Get(ctx))(t, "read the cluster")
+	must(t, "make the accounts' passwords", a.again.UsersSecret(ctx, lab.Account))
 	to := metav1.NewTime(a.before)
-	must(t, "create", a.again.Create(ctx, mysqlv1.MySQLClusterSpec{Instances: 2, Restore: &mysqlv1.Restore{
-		Target: *a.target(), ClusterUID: string(source.UID), To: &mysqlv1.RestorePoint{Time: &to},
-	}}))
+	restore := &mysqlv1.MySQLRestore{ObjectMeta: metav1.ObjectMeta{Namespace: s.Key.Namespace, Name: "before-the-mistake"},
+		Spec: mysqlv1.MySQLRestoreSpec{Backup: "by-hand", Cluster: a.again.Key.Name, To: &mysqlv1.RestorePoint{Time: &to}}}
+	must(t, "ask for a restore", suite.lab.Client.Create(ctx, restore))
+	must(t, "restore", suite.lab.Wait(ctx, healthyTimeout, "the restore", func(ctx context.Context) (bool, string, error) {
+		if err := suite.lab.Client.Get(ctx, client.ObjectKeyFromObject(restore), restore); err != nil {
+			return lab.NotYet(err)
+		}
+		return restore.Status.Phase == mysqlv1.RestoreCompleted, fmt.Sprintf("%s: %s", restore.Status.Phase, restore.Status.Message), nil
+	}))
+	suite.timeline.Log("  restored in %s", restore.Status.Took)
 	restored := got(a.again.WaitHealthy(ctx, healthyTimeout+2*time.Minute, 1))(t, "become healthy")
 	for _, instance := range restored.Status.Record.Voters {
 		rows := got(a.again.AsRoot(ctx, instance, "SELECT GROUP_CONCAT(id ORDER BY id) FROM app.kept"))(t, "read what was missed")

@@ -50,6 +50,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.MySQLClusterSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MySQLClusterStatus"):
 		return &apiv1alpha1.MySQLClusterStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MySQLRestore"):
+		return &apiv1alpha1.MySQLRestoreApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MySQLRestoreSpec"):
+		return &apiv1alpha1.MySQLRestoreSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MySQLRestoreStatus"):
+		return &apiv1alpha1.MySQLRestoreStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Placement"):
 		return &apiv1alpha1.PlacementApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Record"):

@@ -228,6 +228,12 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.DeletionPolicy
       default: Retain
+    - name: restorableIn
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.MySQLBackupStatus
   map:
     fields:
@@ -417,6 +423,74 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: version
       type:
         scalar: string
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.MySQLRestore
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.MySQLRestoreSpec
+    - name: status
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.MySQLRestoreStatus
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.MySQLRestoreSpec
+  map:
+    fields:
+    - name: backup
+      type:
+        scalar: string
+    - name: cluster
+      type:
+        scalar: string
+    - name: credentials
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.SecretReference
+    - name: identity
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.SecretReference
+    - name: namespace
+      type:
+        scalar: string
+    - name: template
+      type:
+        namedType: __untyped_atomic_
+    - name: to
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.RestorePoint
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.MySQLRestoreStatus
+  map:
+    fields:
+    - name: completedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: conditions
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
+          elementRelationship: associative
+          keys:
+          - type
+    - name: message
+      type:
+        scalar: string
+    - name: phase
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.RestorePhase
+    - name: startedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: took
+      type:
+        scalar: string
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.OptionValue
   scalar: string
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Placement
@@ -500,6 +574,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: to
       type:
         namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.RestorePoint
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.RestorePhase
+  scalar: string
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.RestorePoint
   map:
     fields:
@@ -774,6 +850,18 @@ var schemaYAML = typed.YAMLObject(`types:
     elementRelationship: atomic
 - name: io.k8s.apimachinery.pkg.apis.meta.v1.Time
   scalar: untyped
+- name: io.k8s.apimachinery.pkg.runtime.RawExtension
+  map:
+    elementType:
+      scalar: untyped
+      list:
+        elementType:
+          namedType: __untyped_atomic_
+        elementRelationship: atomic
+      map:
+        elementType:
+          namedType: __untyped_deduced_
+        elementRelationship: separable
 - name: io.k8s.apimachinery.pkg.types.UID
   scalar: string
 - name: __untyped_atomic_

@@ -18,6 +18,9 @@ type MySQLBackupSpecApplyConfiguration struct {
 	// retention deletes it; Delete has the cluster's primary delete it, as long as the cluster is there. The archive of the
 	// binary log is not touched by either.
 	DeletionPolicy *apiv1alpha1.DeletionPolicy `json:"deletionPolicy,omitempty"`
+	// restorableIn are other namespaces from which a MySQLRestore may refer to it. None by default. Who may read the target can
+	// restore from it all the same: this is about what the operator does for others.
+	RestorableIn []string `json:"restorableIn,omitempty"`
 }
 
 // MySQLBackupSpecApplyConfiguration constructs a declarative configuration of the MySQLBackupSpec type for use with
@@ -39,5 +42,15 @@ func (b *MySQLBackupSpecApplyConfiguration) WithCluster(value string) *MySQLBack
 // If called multiple times, the DeletionPolicy field is set to the value of the last call.
 func (b *MySQLBackupSpecApplyConfiguration) WithDeletionPolicy(value apiv1alpha1.DeletionPolicy) *MySQLBackupSpecApplyConfiguration {
 	b.DeletionPolicy = &value
+	return b
+}
+
+// WithRestorableIn adds the given value to the RestorableIn field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the RestorableIn field.
+func (b *MySQLBackupSpecApplyConfiguration) WithRestorableIn(values ...string) *MySQLBackupSpecApplyConfiguration {
+	for i := range values {
+		b.RestorableIn = append(b.RestorableIn, values[i])
+	}
 	return b
 }
