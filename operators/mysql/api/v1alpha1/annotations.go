@@ -29,4 +29,10 @@ const (
 	//
 	//	kubectl annotate mysql shop mysql.kapok.dev/upgrade-without-backup=docker.io/library/mysql:9.7.1
 	AnnotationWithoutBackup = Group + "/upgrade-without-backup"
+
+	// AnnotationDrill asks for a restore drill now, where spec.backup.verify is set. The value is anything that it did not have before, such as the
+	// date: a drill is held for each value once. It stays on the MySQLCluster and does no harm there.
+	//
+	//	kubectl annotate mysql shop --overwrite mysql.kapok.dev/drill="$(date)"
+	AnnotationDrill = Group + "/drill"
 )

@@ -4,7 +4,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // Backup says where the backups of a cluster go, when they are taken, and how long they are kept.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.timeZone) || has(self.schedule)",message="timeZone is the one of schedule: set schedule as well, or leave both out"
+// +kubebuilder:validation:XValidation:rule="!has(self.timeZone) || has(self.schedule) || has(self.verify)",message="timeZone is the one of schedule and verify.schedule: set one of them as well, or leave it out"
+// +kubebuilder:validation:XValidation:rule="!has(self.verify) || !has(self.recipients) || size(self.recipients) == 0 || has(self.verify.identity)",message="verify.identity is needed, because recipients encrypt the backups: name the Secret with an age identity that opens them, or leave verify out"
 type Backup struct {
 	// target is where backups go. Without one nothing is taken, and the condition BackupReady says so.
 	// +optional
@@ -19,7 +20,7 @@ type Backup struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[-0-9*,/]+( +[-0-9*,/]+){2} +[-0-9A-Za-z*,/]+ +[-0-9A-Za-z*,/]+$')",message="schedule must have the five fields of a cron line (minute, hour, day of month, month, day of week), such as \"0 2 * * *\""
 	Schedule string `json:"schedule,omitempty"`
 
-	// timeZone is the time zone of schedule by its name, such as "Europe/Berlin"; UTC by default.
+	// timeZone is the time zone of both schedules by its name, such as "Europe/Berlin"; UTC by default.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
@@ -50,6 +51,30 @@ type Backup struct {
 	// +kubebuilder:validation:items:MaxLength=128
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^age1[02-9ac-hj-np-z]{58}$')",message="each of recipients must be an age public key as age-keygen prints it: age1 and 58 characters"
 	Recipients []string `json:"recipients,omitempty"`
+
+	// verify has restore drills held: what is stored is restored into a cluster of one instance, which is checked and
+	// removed again. How that went is in status.backup.drill, in the condition BackupProven, and in an alert. None by
+	// default: nobody knows whether a backup is good before it is needed.
+	// +optional
+	Verify *Verify `json:"verify,omitempty"`
+}
+
+// Verify says when backups are proven by a restore drill. A drill takes a MySQLCluster called after this one with -drill appended, for as long as
+// it lasts, with one instance and a volume of its own; so it needs what one more instance needs, and one to read the target.
+type Verify struct {
+	// schedule is when to hold a drill, as the five fields of a cron line in the time zone of spec.backup: "0 5 * * 0" is
+	// five o'clock every Sunday. The first one is held as soon as there is a full backup.
+	// +required
+	// +kubebuilder:validation:MinLength=9
+	// +kubebuilder:validation:MaxLength=100
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-0-9*,/]+( +[-0-9*,/]+){2} +[-0-9A-Za-z*,/]+ +[-0-9A-Za-z*,/]+$')",message="verify.schedule must have the five fields of a cron line (minute, hour, day of month, month, day of week), such as \"0 5 * * 0\""
+	Schedule string `json:"schedule"`
+
+	// identity is the Secret whose key "identity" holds the age identities that open the backups, as age-keygen writes
+	// them. Needed only if they are encrypted; then who can read Secrets here can read the backups. It is mounted into the
+	// drill's pod only.
+	// +optional
+	Identity *SecretReference `json:"identity,omitempty"`
 }
 
 // BackupTarget is where backups are. Exactly one of its fields is set. Each cluster keeps to a folder of its own below it, called after the UID
@@ -153,6 +178,12 @@ type Restore struct {
 	// to says as of when. The newest state by default.
 	// +optional
 	To *RestorePoint `json:"to,omitempty"`
+
+	// verify has everything checked that is restored, before the cluster begins with it: every table by CHECK TABLE, and by
+	// its checksum if the backup has any, which is so if it was taken with spec.backup.verify. A restore that finds
+	// anything wrong fails. It takes as long as reading all data once or twice; false by default.
+	// +optional
+	Verify bool `json:"verify,omitempty"`
 }
 
 // RestorePoint says as of when a cluster is brought back. Exactly one of its fields is set.

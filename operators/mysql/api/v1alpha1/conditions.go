@@ -29,6 +29,9 @@ const (
 	ConditionMonitored = "Monitored"
 	// ConditionBackupReady: backups are taken as spec.backup says. Only there if spec.backup is.
 	ConditionBackupReady = "BackupReady"
+	// ConditionBackupProven: the newest restore drill has brought back what is stored. Only there if spec.backup.verify is. Like BackupReady, it is no
+	// part of Ready.
+	ConditionBackupProven = "BackupProven"
 )
 
 // Reasons that fit several conditions.
@@ -47,6 +50,8 @@ const (
 	ReasonPrimaryServing = "PrimaryServing"
 	// ReasonBootstrapping: the first primary is being set up; there is no data yet.
 	ReasonBootstrapping = "Bootstrapping"
+	// ReasonRestoreFailing: the data that the cluster begins with could not be restored; it is tried again, and the message says why it failed.
+	ReasonRestoreFailing = "RestoreFailing"
 	// ReasonFailingOver: the primary is lost and a replica is being promoted.
 	ReasonFailingOver = "FailingOver"
 	// ReasonSwitchingOver: the primary is handing over; writes pause for a moment.
@@ -187,4 +192,16 @@ const (
 	ReasonArchiveGap = "ArchiveGap"
 	// ReasonArchiveLagging: transactions that were acknowledged more than a minute ago are not archived yet.
 	ReasonArchiveLagging = "ArchiveLagging"
+)
+
+// Reasons of BackupProven. ScheduleInvalid is one as well.
+const (
+	// ReasonAwaitingDrill: no drill has ended yet.
+	ReasonAwaitingDrill = "AwaitingDrill"
+	// ReasonDrillPassed: the newest drill has passed.
+	ReasonDrillPassed = "DrillPassed"
+	// ReasonDrillFailed: the newest drill has failed; the message says why.
+	ReasonDrillFailed = "DrillFailed"
+	// ReasonDrillOverdue: by spec.backup.verify.schedule a drill should have passed since the last one did.
+	ReasonDrillOverdue = "DrillOverdue"
 )

@@ -270,4 +270,64 @@ type BackupStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Fulls int32 `json:"fulls,omitempty"`
+
+	// drill is the newest restore drill. Missing before the first, and without spec.backup.verify.
+	// +optional
+	Drill *DrillStatus `json:"drill,omitempty"`
+}
+
+// DrillResult is how a drill has ended, or that it has not.
+//
+// +kubebuilder:validation:Enum=Running;Passed;Failed
+type DrillResult string
+
+// The results of a drill.
+const (
+	// DrillRunning: what is stored is being restored and checked.
+	DrillRunning DrillResult = "Running"
+	// DrillPassed: it was restored, and is what was backed up.
+	DrillPassed DrillResult = "Passed"
+	// DrillFailed: it could not be restored, or is not what was backed up.
+	DrillFailed DrillResult = "Failed"
+)
+
+// DrillStatus is a restore drill.
+type DrillStatus struct {
+	// due is the moment that the drill is for; request is the value of the annotation that asked for it, if one did.
+	// +required
+	Due metav1.Time `json:"due"`
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Request string `json:"request,omitempty"`
+
+	// result is Running, Passed or Failed.
+	// +required
+	Result DrillResult `json:"result"`
+
+	// startedAt is when it was begun, finishedAt when it ended.
+	// +optional
+	StartedAt *metav1.Time `json:"startedAt,omitempty"`
+	// +optional
+	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
+
+	// took is how long the data took from the target to their place, checks included: what to expect of a restore.
+	// +optional
+	Took *metav1.Duration `json:"took,omitempty"`
+
+	// tables is how many tables were found sound; compared is how many of them have the checksum that the backup says.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Tables int32 `json:"tables,omitempty"`
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Compared int32 `json:"compared,omitempty"`
+
+	// message says what was restored, or why not.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
+
+	// lastPassedAt is when a drill passed last.
+	// +optional
+	LastPassedAt *metav1.Time `json:"lastPassedAt,omitempty"`
 }

@@ -92,6 +92,7 @@ const (
 	actionVolumes  = "give up volumes"
 	actionRelease  = "release"
 	actionBackup   = "keep backup"
+	actionDrill    = "drill"
 )
 
 // Failure is something that could not be done.

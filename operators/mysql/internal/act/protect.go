@@ -38,7 +38,20 @@ func (a *Actor) Protect(ctx context.Context, cluster types.NamespacedName, decis
 			try("delete MySQLBackup "+gone.Name, a.Client.Delete(ctx, gone, client.Preconditions{UID: &gone.UID, ResourceVersion: &gone.ResourceVersion}))
 		})
 	}
+	a.drill(ctx, decision.Drill, &out, try)
 	return out.Failures
+}
+
+// drill begins a restore drill, or ends one.
+func (a *Actor) drill(ctx context.Context, drill protect.Drill, out *Outcome, try func(what string, err error)) {
+	if begin := drill.Begin; begin != nil {
+		a.recorded(ctx, actionDrill, out, func(ctx context.Context) { try("make MySQLCluster "+begin.Name, a.Client.Create(ctx, begin.DeepCopy())) })
+	}
+	if gone := drill.Remove; gone != nil {
+		a.recorded(ctx, actionDrill, out, func(ctx context.Context) {
+			try("delete MySQLCluster "+gone.Name, a.Client.Delete(ctx, gone.DeepCopy(), client.Preconditions{UID: &gone.UID}))
+		})
+	}
 }
 
 // createBackup makes a MySQLBackup. It belongs to nobody, so that it outlives its cluster.

@@ -40,6 +40,9 @@ var (
 	metricArchived     = describe("archived_bytes_total", "Bytes of the binary log that the agent has archived, unpacked.")
 	metricFailures     = describe("archive_failures_total", "Attempts to archive, or to delete what is not kept any longer, that have failed.")
 	metricFulls        = describe("full_backups_total", "Full backups that the agent has tried to take, by how they ended.", "result")
+	metricDrillPassed  = describe("drill_passed_timestamp_seconds", "Of the archiver: when a restore drill passed last, as the operator says, in Unix seconds; missing if none has.")
+	metricDrillFailed  = describe("drill_failed", "Of the archiver: 1 if the newest restore drill has failed, else 0; missing if none was held.")
+	metricDrillTook    = describe("drill_restore_seconds", "Of the archiver: how long the restore of the newest restore drill took; missing if unknown.")
 	metricFullDuration = describe("full_backup_duration_seconds", "How long the newest full backup took that the agent has taken; missing before the first.")
 )
 
@@ -64,7 +67,8 @@ func (c collector) Describe(to chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		metricState, metricRole, metricEpoch, metricReady, metricExecuted, metricWritable, metricFenced, metricStarts, metricVoters, metricAttached, metricAcks,
 		metricWaiting, metricConnected, metricApplying, metricLag, metricErrant, metricVolumeSize, metricVolumeFree, metricStalled,
-		metricNewestFull, metricExposure, metricPieces, metricArchived, metricFailures, metricFulls, metricFullDuration,
+		metricNewestFull, metricExposure, metricPieces, metricArchived, metricFailures, metricFulls, metricFullDuration, metricDrillPassed,
+		metricDrillFailed, metricDrillTook,
 	} {
 		to <- desc
 	}
@@ -131,6 +135,15 @@ func (c collector) collectBackups(to chan<- prometheus.Metric) {
 	counter(metricFulls, float64(m.FullsFailed), "failed")
 	if m.Exposed {
 		to <- prometheus.MustNewConstMetric(metricExposure, prometheus.GaugeValue, m.Exposure.Seconds())
+	}
+	if d := m.Drill; d != nil {
+		to <- prometheus.MustNewConstMetric(metricDrillFailed, prometheus.GaugeValue, number(d.Failed))
+		if !d.Passed.IsZero() {
+			to <- prometheus.MustNewConstMetric(metricDrillPassed, prometheus.GaugeValue, float64(d.Passed.Unix()))
+		}
+		if d.Took > 0 {
+			to <- prometheus.MustNewConstMetric(metricDrillTook, prometheus.GaugeValue, d.Took.Seconds())
+		}
 	}
 	if m.FullTook > 0 {
 		to <- prometheus.MustNewConstMetric(metricFullDuration, prometheus.GaugeValue, m.FullTook.Seconds())

@@ -63,7 +63,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if obs.Cluster.DeletionTimestamp != nil {
 		return r.retire(ctx, obs)
 	}
-	backups := protect.Input{Cluster: obs.Cluster, Observation: obs.Topology, Backups: obs.Backups, Upgrading: obs.Upgrading}
+	backups := obs.Protection()
 	held := protect.Hold(backups)
 	if held != "" {
 		obs.Topology.KeepRunning()
@@ -140,7 +140,7 @@ func (r *Reconciler) retire(ctx context.Context, obs *observe.Observation) (ctrl
 		return ctrl.Result{}, nil
 	}
 	for _, f := range r.Actor.Protect(ctx, client.ObjectKeyFromObject(obs.Cluster),
-		protect.Decide(protect.Input{Cluster: obs.Cluster, Observation: obs.Topology, Backups: obs.Backups})) {
+		protect.Decide(obs.Protection())) {
 		// A cluster goes whatever becomes of the objects that describe its backups.
 		ctrl.LoggerFrom(ctx).Error(f.Err, "Left behind", "what", f.What)
 	}

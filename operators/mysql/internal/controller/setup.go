@@ -24,11 +24,12 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/act"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/protect"
 	"github.com/kapok-operators/kapok/shared/link"
 	"github.com/kapok-operators/kapok/shared/observability"
 )
 
-// +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlclusters,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlclusters,verbs=get;list;watch;patch;delete
 // +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlclusters/status,verbs=patch
 // +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlclusters/finalizers,verbs=update
 // +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlbackups,verbs=list;watch;create;patch;delete
@@ -67,6 +68,7 @@ func (r *Reconciler) Setup(ctx context.Context, mgr ctrl.Manager, wake *Wake, op
 		Named(controllerName).
 		For(&v1alpha1.MySQLCluster{}).
 		Watches(&v1alpha1.MySQLBackup{}, handler.EnqueueRequestsFromMapFunc(clusterOfBackup)).
+		Watches(&v1alpha1.MySQLCluster{}, handler.EnqueueRequestsFromMapFunc(clusterOfDrill)).
 		Watches(&corev1.Pod{}, byLabel).
 		Watches(&corev1.PersistentVolumeClaim{}, byLabel).
 		Watches(&appsv1.StatefulSet{}, byLabel).
@@ -99,6 +101,15 @@ func (r *Reconciler) Recorded() reconcile.Reconciler {
 // clusterOfObject finds the cluster by the label that all its objects carry.
 func clusterOfObject(_ context.Context, obj client.Object) []reconcile.Request {
 	cluster := obj.GetLabels()[manifest.LabelCluster]
+	if cluster == "" {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: obj.GetNamespace(), Name: cluster}}}
+}
+
+// clusterOfDrill finds the cluster whose backups a restore drill proves.
+func clusterOfDrill(_ context.Context, obj client.Object) []reconcile.Request {
+	cluster := obj.GetLabels()[protect.LabelDrill]
 	if cluster == "" {
 		return nil
 	}

@@ -48,6 +48,17 @@ type ArchiveDuty struct {
 	// Newest is the newest full backup that the operator knows of. Another name than before is a reason to look at what is stored: another
 	// instance may have taken it.
 	Newest string `json:"newest,omitempty"`
+	// Drill is how the newest restore drill has ended, for the metrics of the archiver; nil without any.
+	Drill *DrillResult `json:"drill,omitempty"`
+}
+
+// DrillResult is how restore drills go.
+type DrillResult struct {
+	// Passed is when one passed last; zero if none has. Failed says that the newest one has failed.
+	Passed time.Time `json:"passed,omitzero"`
+	Failed bool      `json:"failed,omitempty"`
+	// Took is how long the restore of the one that passed last took.
+	Took time.Duration `json:"took,omitempty"`
 }
 
 // FullDuty is a full backup to take.

@@ -71,7 +71,7 @@ func toRestore(cluster *v1alpha1.MySQLCluster) *v1alpha1.Restore {
 
 // restoreDuty is the agent's part of a restore.
 func restoreDuty(restore *v1alpha1.Restore) (string, error) {
-	duty := instance.RestoreDuty{Store: Store(&restore.Target), Cluster: restore.ClusterUID}
+	duty := instance.RestoreDuty{Store: Store(&restore.Target), Cluster: restore.ClusterUID, Verify: restore.Verify}
 	if to := restore.To; to != nil {
 		duty.Through, duty.Before = to.GTID, to.BeforeGTID
 		if to.Time != nil {

@@ -50,6 +50,9 @@ type Scope struct {
 	// Backups says that it has a target for backups; Overdue is how old the newest full backup may become, 0 if it may become any age.
 	Backups bool
 	Overdue time.Duration
+	// Drills says that restore drills are held; Unproven is how long ago one may have passed last, 0 for any time.
+	Drills   bool
+	Unproven time.Duration
 }
 
 // selector returns the matchers of the scope's series, more added.
@@ -78,6 +81,7 @@ func (s Scope) expand(expr string) string {
 		"$sel", matchers, "$instances", fmt.Sprint(s.Instances), "$lag", fmt.Sprint(lagLimit),
 		"$count", fmt.Sprint(lagSamples), "$samples", promDuration(lagSamples*s.Interval),
 		"$interval", promDuration(s.Interval), "$exposure", fmt.Sprint(exposureLimit), "$overdue", fmt.Sprint(int64(s.Overdue/time.Second)),
+		"$unproven", fmt.Sprint(int64(s.Unproven/time.Second)),
 	).Replace(expr)
 }
 
@@ -212,6 +216,17 @@ func (s Scope) backupAlerts() []Alert {
 			Expr:        `time() - max(kapok_mysql_agent_newest_full_backup_timestamp_seconds{$sel}) > $overdue`,
 			Summary:     "The newest full backup of the MySQL cluster is {{ $value | humanizeDuration }} old",
 			Description: "By spec.backup.schedule there should be a newer one. Until there is, a restore has to replay more, and takes longer.",
+		})
+	}
+	if s.Drills {
+		expr := `max(kapok_mysql_agent_drill_failed{$sel}) == 1`
+		if s.Unproven > 0 {
+			expr += ` or time() - max(kapok_mysql_agent_drill_passed_timestamp_seconds{$sel}) > $unproven`
+		}
+		alerts = append(alerts, Alert{
+			Name: "MySQLBackupUnproven", Severity: Warning, Expr: expr,
+			Summary:     "The backups of the MySQL cluster are not proven",
+			Description: "The newest restore drill has failed, or none has passed for longer than spec.backup.verify.schedule allows. What is stored may be of no use.",
 		})
 	}
 	return alerts

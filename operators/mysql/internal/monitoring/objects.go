@@ -40,7 +40,7 @@ func ScopeOf(cluster *v1alpha1.MySQLCluster) Scope {
 	}
 	scope := Scope{Namespace: cluster.Namespace, Cluster: cluster.Name, Instances: cluster.Spec.Instances, Interval: interval}
 	if backup := cluster.Spec.Backup; backup != nil && backup.Target != nil {
-		scope.Backups, scope.Overdue = true, protect.Overdue(backup)
+		scope.Backups, scope.Overdue, scope.Drills, scope.Unproven = true, protect.Overdue(backup), backup.Verify != nil, protect.Unproven(backup)
 	}
 	return scope
 }

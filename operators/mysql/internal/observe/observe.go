@@ -21,6 +21,7 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/protect"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
 	"github.com/kapok-operators/kapok/shared/link"
 )
@@ -53,6 +54,8 @@ type Observation struct {
 	Slices map[string]bool
 	// Backups are the MySQLBackups of the cluster.
 	Backups []v1alpha1.MySQLBackup
+	// Drilled is the MySQLCluster that has the name of a restore drill of this one; nil if there is none.
+	Drilled *protect.Drilled
 	// PodProblems says, by instance name, why a pod does not come up.
 	PodProblems map[string]PodProblem
 	// ExporterProblems says, by instance name, why the exporter beside mysqld does not run.
@@ -176,6 +179,9 @@ func (o *Observer) objects(ctx context.Context, cluster *v1alpha1.MySQLCluster, 
 		return err
 	}
 	out.Backups = backups
+	if out.Drilled, err = o.drilled(ctx, client.ObjectKey{Namespace: cluster.Namespace, Name: protect.DrillName(cluster.Name)}); err != nil {
+		return err
+	}
 	var slices discoveryv1.EndpointSliceList
 	if err := o.Cached.List(ctx, &slices, in, labels); err != nil {
 		return fmt.Errorf("list the endpoint slices of %s: %w", cluster.Name, err)

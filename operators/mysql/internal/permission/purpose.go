@@ -10,7 +10,9 @@ import (
 // purposes say what each permission is for. docs/platform/permissions.md shows them.
 var purposes = rbac.Purposes{
 	{Group: v1alpha1.Group, Resource: "mysqlclusters", Verbs: []string{"create"},
-		For: "make the MySQLCluster that a MySQLRestore asks for"},
+		For: "make the MySQLCluster that a MySQLRestore asks for, and that of a restore drill"},
+	{Group: v1alpha1.Group, Resource: "mysqlclusters", Verbs: []string{"delete"},
+		For: "remove the MySQLCluster of a restore drill that is over, and no other"},
 	{Group: v1alpha1.Group, Resource: "mysqlrestores",
 		For: "learn of MySQLRestores"},
 	{Group: v1alpha1.Group, Resource: "mysqlrestores/status",

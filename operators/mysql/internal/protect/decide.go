@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
+
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
@@ -20,6 +22,10 @@ type Input struct {
 	Backups []v1alpha1.MySQLBackup
 	// Upgrading is the image that instances are to be made anew with, if any of them has another; "" otherwise.
 	Upgrading string
+	// Drilled is the MySQLCluster that has the name of a drill; nil if there is none.
+	Drilled *Drilled
+	// LargestVolume is the size of the cluster's largest volume claim, which may have grown beyond what the specification says; zero if there is none.
+	LargestVolume resource.Quantity
 }
 
 // Decision is what to do about the backups of a cluster.
@@ -30,6 +36,8 @@ type Decision struct {
 	Updates []Update
 	// Delete are MySQLBackups of which nothing is stored any more.
 	Delete []Deletion
+	// Drill is what to do about restore drills.
+	Drill Drill
 	// ScheduleProblem is what is wrong with the schedule; "" if nothing is.
 	ScheduleProblem string
 	// LookAgain is when to decide again at the latest; 0 if nothing but an event changes anything.
@@ -86,6 +94,7 @@ func Decide(in Input) Decision {
 		x.decideAbout(&in.Backups[i])
 	}
 	x.schedule()
+	x.drill()
 	if x.out.LookAgain == 0 && x.target != nil {
 		x.out.LookAgain = calm
 	}

@@ -33,11 +33,12 @@ func (x *scene) duty(member string, d instance.Directive) *instance.BackupDuty {
 	if d.Role == instance.RolePrimary && d.Primary != nil && d.Primary.Serve {
 		duty.Archive = &instance.ArchiveDuty{
 			KeepDays: int(x.Cluster.Spec.Backup.Retention), KeepCount: int(x.Cluster.Spec.Backup.Keep), Delete: x.unwanted(), Newest: x.newestStored(),
+			Drill: x.drillResult(),
 		}
 	}
 	// Through a failover the copy goes on. It ends with the data that it is made of.
 	if b := x.taking; b != nil && b.Status.Instance == member && d.Role != instance.RoleClone {
-		duty.Full = &instance.FullDuty{Name: b.Name, Attempt: int(b.Status.Attempt), Confirmed: x.confirmed(member, b)}
+		duty.Full = &instance.FullDuty{Name: b.Name, Attempt: int(b.Status.Attempt), Confirmed: x.confirmed(member, b), Prove: x.Cluster.Spec.Backup.Verify != nil}
 	}
 	if duty.Archive == nil && duty.Full == nil {
 		return nil

@@ -65,24 +65,37 @@ func (x *scene) schedule() {
 	if plan == nil {
 		return
 	}
-	since := newest
-	for _, other := range []time.Time{x.Cluster.CreationTimestamp.Time, x.now.Add(-furthest)} {
-		if other.After(since) {
-			since = other
-		}
-	}
-	due := time.Time{}
-	next := plan.Next(since)
-	for !next.IsZero() && !next.After(x.now) {
-		due, next = next, plan.Next(next)
-	}
+	since := later(later(newest, x.Cluster.CreationTimestamp.Time), x.now.Add(-furthest))
+	due, next := missed(plan, since, x.now)
 	if !due.IsZero() {
 		x.create(due, ForSchedule, "due by spec.backup.schedule")
 		return
 	}
-	if left := next.Sub(x.now); !next.IsZero() && (x.out.LookAgain == 0 || left < x.out.LookAgain) {
+	x.lookAgainAt(next)
+}
+
+// missed returns the newest moment of a schedule after since that is not later than now; zero if there is none. next is the one after now.
+func missed(plan cron.Schedule, since, now time.Time) (due, next time.Time) {
+	next = plan.Next(since)
+	for !next.IsZero() && !next.After(now) {
+		due, next = next, plan.Next(next)
+	}
+	return due, next
+}
+
+// lookAgainAt has the next decision made at a moment at the latest.
+func (x *scene) lookAgainAt(at time.Time) {
+	if left := at.Sub(x.now); !at.IsZero() && (x.out.LookAgain == 0 || left < x.out.LookAgain) {
 		x.out.LookAgain = min(max(left, time.Second), calm)
 	}
+}
+
+// later returns the later of two moments.
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // needed says why the archive needs a full backup now; "" if it does not. newest is when the operator has made the last one.
@@ -120,29 +133,45 @@ func (x *scene) create(due time.Time, what, why string) {
 	x.soon()
 }
 
-// Schedule reads the schedule of a cluster; nil if it has none. Its error says which field is wrong.
+// Schedule reads the schedule of a cluster's backups; nil if it has none. Its error says which field is wrong.
 func Schedule(spec *v1alpha1.Backup) (cron.Schedule, error) {
 	if spec == nil || spec.Schedule == "" {
 		return nil, nil
 	}
-	zone := spec.TimeZone
+	return parse("spec.backup.schedule", spec.Schedule, spec.TimeZone)
+}
+
+// VerifySchedule reads the schedule of a cluster's restore drills; nil if it has none. Its error says which field is wrong.
+func VerifySchedule(spec *v1alpha1.Backup) (cron.Schedule, error) {
+	if spec == nil || spec.Verify == nil {
+		return nil, nil
+	}
+	return parse("spec.backup.verify.schedule", spec.Verify.Schedule, spec.TimeZone)
+}
+
+// parse reads a line of a schedule.
+func parse(field, line, zone string) (cron.Schedule, error) {
 	if zone == "" {
 		zone = "UTC"
 	}
 	if _, err := time.LoadLocation(zone); err != nil {
 		return nil, fmt.Errorf("spec.backup.timeZone %q is no time zone that is known: use a name such as Europe/Berlin", zone)
 	}
-	plan, err := cron.ParseStandard("CRON_TZ=" + zone + " " + spec.Schedule)
+	plan, err := cron.ParseStandard("CRON_TZ=" + zone + " " + line)
 	if err != nil {
-		return nil, fmt.Errorf("spec.backup.schedule %q cannot be understood: %w", spec.Schedule, err)
+		return nil, fmt.Errorf("%s %q cannot be understood: %w", field, line, err)
 	}
 	return plan, nil
 }
 
 // Overdue is how old the newest full backup may become before something is wrong: a day more than the longest wait for the next moment of the
 // schedule, from the beginning of any day of a year. It is 0 without a schedule, and with one that cannot be understood or never comes.
-func Overdue(spec *v1alpha1.Backup) time.Duration {
-	plan, err := Schedule(spec)
+func Overdue(spec *v1alpha1.Backup) time.Duration { return overdue(Schedule(spec)) }
+
+// Unproven is the same of the last drill that has passed.
+func Unproven(spec *v1alpha1.Backup) time.Duration { return overdue(VerifySchedule(spec)) }
+
+func overdue(plan cron.Schedule, err error) time.Duration {
 	if plan == nil || err != nil {
 		return 0
 	}

@@ -65,7 +65,7 @@ func (r *Reporter) Report(
 		return nil
 	}
 	in := input(obs, plan, out)
-	in.ScheduleProblem, in.Held = protection.ScheduleProblem, protection.Held
+	in.ScheduleProblem, in.Held, in.Drill = protection.ScheduleProblem, protection.Held, protection.Drill
 	derived := status.Derive(in)
 	r.Metrics.set(key(obs), status.Measured(in, derived), obs.Pods)
 	return r.write(ctx, obs.Cluster, derived)
@@ -97,9 +97,24 @@ func (r *Reporter) Protected(cluster *v1alpha1.MySQLCluster, protection protect.
 			r.Events.EmitOnce(&u.Backup, "ended", string(u.Status.Phase), status.BackupEnded(u.Status))
 		}
 	}
+	r.drilled(cluster, protection.Drill)
 	for i := range protection.Delete {
 		d := &protection.Delete[i]
 		r.Events.EmitOnce(&d.Backup, "expired", string(d.Backup.UID), status.BackupExpired(d.Why))
+	}
+}
+
+// drilled sends the events of a restore drill: its end only once it is in the status, so that it is told once.
+func (r *Reporter) drilled(cluster *v1alpha1.MySQLCluster, drill protect.Drill) {
+	if begin := drill.Begin; begin != nil {
+		r.Events.EmitOnce(cluster, "drill", begin.Annotations[protect.AnnotationDue], status.DrillBegun(begin.Name, drill.Why))
+	}
+	var before *v1alpha1.DrillStatus
+	if b := cluster.Status.Backup; b != nil {
+		before = b.Drill
+	}
+	if drill.Ended(before) {
+		r.Events.EmitOnce(cluster, "drilled", drill.Status.Due.UTC().Format(time.RFC3339), status.DrillEnded(*drill.Status))
 	}
 }
 
@@ -290,6 +305,14 @@ func backup(s v1alpha1.BackupStatus) *ac.BackupStatusApplyConfiguration {
 	out.RestorableFrom, out.RestorableTo, out.LastFullAt = s.RestorableFrom, s.RestorableTo, s.LastFullAt
 	if s.LastFull != "" {
 		out.WithLastFull(s.LastFull)
+	}
+	if d := s.Drill; d != nil {
+		drill := ac.DrillStatus().WithDue(d.Due).WithResult(d.Result).WithTables(d.Tables).WithCompared(d.Compared).WithMessage(d.Message)
+		drill.StartedAt, drill.FinishedAt, drill.Took, drill.LastPassedAt = d.StartedAt, d.FinishedAt, d.Took, d.LastPassedAt
+		if d.Request != "" {
+			drill.WithRequest(d.Request)
+		}
+		out.WithDrill(drill)
 	}
 	return out
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/protect"
 	"github.com/kapok-operators/kapok/shared/condition"
 )
 
@@ -49,6 +50,36 @@ func backupReady(in Input) metav1.Condition {
 			"the archive lacks transactions that the binary log does not hold any more, until a full backup closes the gap: %s", a.Missing))
 	}
 	return stored(in, a, is)
+}
+
+// backupProven says whether the newest restore drill has brought back what is stored, and not too long ago.
+func backupProven(in Input) metav1.Condition {
+	is := func(t metav1.ConditionStatus, reason, message string) metav1.Condition {
+		return condition.New(v1alpha1.ConditionBackupProven, t, reason, bounded(message))
+	}
+	if in.Drill.ScheduleProblem != "" {
+		return is(metav1.ConditionFalse, v1alpha1.ReasonScheduleInvalid, in.Drill.ScheduleProblem)
+	}
+	d := in.Drill.Status
+	since := in.Cluster.CreationTimestamp.Time
+	if d != nil && d.LastPassedAt != nil {
+		since = d.LastPassedAt.Time
+	}
+	overdue := protect.Unproven(in.Cluster.Spec.Backup)
+	switch {
+	case d != nil && d.Result == v1alpha1.DrillFailed:
+		return is(metav1.ConditionFalse, v1alpha1.ReasonDrillFailed, d.Message)
+	case d != nil && overdue > 0 && in.Observation.Now.Sub(since) > overdue:
+		return is(metav1.ConditionFalse, v1alpha1.ReasonDrillOverdue, fmt.Sprintf(
+			"no drill has passed since %s, and by spec.backup.verify.schedule one should have", since.UTC().Format(time.RFC3339)))
+	case d != nil && d.Result == v1alpha1.DrillPassed:
+		return is(metav1.ConditionTrue, v1alpha1.ReasonDrillPassed, d.Message)
+	case d != nil && d.LastPassedAt != nil:
+		return is(metav1.ConditionTrue, v1alpha1.ReasonDrillPassed, "a drill is under way; the last one passed at "+since.UTC().Format(time.RFC3339))
+	case d != nil:
+		return is(metav1.ConditionUnknown, v1alpha1.ReasonAwaitingDrill, "the first drill is under way: "+d.Message)
+	}
+	return is(metav1.ConditionUnknown, v1alpha1.ReasonAwaitingDrill, "the first drill is held when there is a full backup")
 }
 
 // stored is the part of backupReady that is about full backups.
@@ -95,6 +126,7 @@ func backup(in Input) *v1alpha1.BackupStatus {
 	if old := in.Cluster.Status.Backup; old != nil {
 		out = *old.DeepCopy()
 	}
+	out.Drill = in.Drill.Status
 	a := archive(in)
 	if a == nil {
 		return &out

@@ -25,6 +25,9 @@ func conditions(in Input) []metav1.Condition {
 	out = append(out, monitored(in))
 	if in.Cluster.Spec.Backup != nil {
 		out = append(out, backupReady(in))
+		if in.Cluster.Spec.Backup.Verify != nil && in.Cluster.Spec.Backup.Target != nil {
+			out = append(out, backupProven(in))
+		}
 	}
 	return out
 }
@@ -76,6 +79,9 @@ func available(in Input) metav1.Condition {
 	case topology.Unreachable:
 		return is(metav1.ConditionUnknown, v1alpha1.ReasonNotObserved, plan.Why)
 	case topology.Starting:
+		if restoreFails(o) {
+			return is(metav1.ConditionFalse, v1alpha1.ReasonRestoreFailing, plan.Why)
+		}
 		return is(metav1.ConditionFalse, v1alpha1.ReasonBootstrapping, plan.Why)
 	case topology.FailingOver, topology.Promoting:
 		if handedOver(in) {
@@ -100,6 +106,15 @@ func available(in Input) metav1.Condition {
 		return is(metav1.ConditionFalse, v1alpha1.ReasonNoFailoverPossible, plan.Why)
 	}
 	return is(metav1.ConditionFalse, v1alpha1.ReasonQuorumLost, plan.Why)
+}
+
+// restoreFails says whether the data that a cluster begins with could not be restored so far.
+func restoreFails(o topology.Observation) bool {
+	if !o.Spec.Restore || len(o.Members) == 0 {
+		return false
+	}
+	r := o.Members[0].Report
+	return r != nil && r.Restore != nil && r.Restore.State == instance.RestoreFailed
 }
 
 // handedOver says whether the primary that is coming up was made by a switchover. The record does not tell; the status
@@ -399,5 +414,6 @@ func Types() []string {
 		v1alpha1.ConditionReady, v1alpha1.ConditionAvailable, v1alpha1.ConditionRedundant, v1alpha1.ConditionProgressing,
 		v1alpha1.ConditionReconciled, v1alpha1.ConditionConfigurationValid, v1alpha1.ConditionStorageHealthy,
 		v1alpha1.ConditionUsersReady, v1alpha1.ConditionConsistent, v1alpha1.ConditionMonitored, v1alpha1.ConditionBackupReady,
+		v1alpha1.ConditionBackupProven,
 	}
 }

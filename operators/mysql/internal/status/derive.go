@@ -10,6 +10,7 @@ import (
 
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/protect"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
 )
 
@@ -35,6 +36,8 @@ type Input struct {
 	// Backups are the cluster's MySQLBackups. ScheduleProblem is what is wrong with spec.backup.schedule; empty if nothing is.
 	Backups         []v1alpha1.MySQLBackup
 	ScheduleProblem string
+	// Drill is what was decided about restore drills.
+	Drill protect.Drill
 	// Held is why instances are not made anew with another image yet; empty if nothing holds them.
 	Held string
 	// BackupProblem is what keeps the operator from looking after them; nil if nothing does.

@@ -135,3 +135,19 @@ func Restored(s v1alpha1.MySQLRestoreStatus) (e event.Event, ok bool) {
 	}
 	return event.Event{}, false
 }
+
+// DrillBegun is the event of a restore drill that begins.
+func DrillBegun(name, why string) event.Event {
+	return event.Definition{Type: event.Normal, Reason: "DrillBegun", Action: "Drill",
+		Meaning: "A restore drill was begun: a MySQLCluster was made from what is stored, and goes when it was checked."}.Event("MySQLCluster %s is made: %s", name, why)
+}
+
+// DrillEnded is the event of one that has ended.
+func DrillEnded(s v1alpha1.DrillStatus) event.Event {
+	if s.Result == v1alpha1.DrillPassed {
+		return event.Definition{Type: event.Normal, Reason: "DrillPassed", Action: "Drill",
+			Meaning: "A restore drill has brought back what is stored, and it is what was backed up."}.Event("%s", s.Message)
+	}
+	return event.Definition{Type: event.Warning, Reason: "DrillFailed", Action: "Drill",
+		Meaning: "A restore drill has failed: what is stored cannot be brought back, or is not what was backed up; the note says why."}.Event("%s", s.Message)
+}

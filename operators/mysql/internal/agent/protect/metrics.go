@@ -37,6 +37,8 @@ type Metrics struct {
 	// FullsDone and FullsFailed count the full backups that were taken; FullTook is how long the newest one of the former took.
 	FullsDone, FullsFailed int
 	FullTook               time.Duration
+	// Drill is what the operator says about restore drills; nil unless the instance archives and there was one.
+	Drill *instance.DrillResult
 }
 
 // Metrics returns them.
@@ -47,6 +49,9 @@ func (k *Keeper) Metrics() Metrics {
 	m := Metrics{Pieces: t.pieces, Failures: t.failures, Bytes: t.bytes, FullsDone: t.done, FullsFailed: t.failed, FullTook: t.took}
 	if m.Archiving = k.archiving.wanted != "" && k.archive.key == k.archiving.wanted; m.Archiving {
 		m.Exposure, m.Exposed = k.archive.exposure(time.Now(), 3*k.pace.look)
+		if duty := k.now.Duty; duty != nil && duty.Archive != nil {
+			m.Drill = duty.Archive.Drill
+		}
 	}
 	return m
 }
