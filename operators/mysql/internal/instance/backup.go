@@ -70,6 +70,9 @@ type FullDuty struct {
 	// Confirmed is FullReport.Within of this attempt once the primary is known to have executed it: what the copy holds is acknowledged, and cannot
 	// be undone by a failover. Before, the backup is not finished.
 	Confirmed string `json:"confirmed,omitempty"`
+	// Prove has the instance start a private server on the copy before it is stored, and put checksums of its tables into the manifest: a copy that
+	// does not start is no backup, and what is restored from it can be compared.
+	Prove bool `json:"prove,omitempty"`
 }
 
 // RestoreDuty is what the first instance of a new cluster restores before anything else. It is no part of a directive: the pod is told when it
@@ -82,6 +85,8 @@ type RestoreDuty struct {
 	Time    *time.Time `json:"time,omitempty"`
 	Through string     `json:"through,omitempty"`
 	Before  string     `json:"before,omitempty"`
+	// Verify has what is restored checked before it is put into its place.
+	Verify bool `json:"verify,omitempty"`
 }
 
 // BackupReport is what an instance says about backups; nil without a duty.
@@ -187,6 +192,8 @@ const (
 	ProblemBackupFailed = "BackupFailed"
 	// ProblemUnreachable: what is to be restored cannot be brought back from what is stored.
 	ProblemUnreachable = "TargetUnreachable"
+	// ProblemDataWrong: what was restored is not what was backed up.
+	ProblemDataWrong = "DataWrong"
 )
 
 // RestoreState is how far a restore is.
@@ -200,6 +207,8 @@ const (
 	RestoreUnpacking RestoreState = "Unpacking"
 	// RestoreReplaying: the archive is being replayed.
 	RestoreReplaying RestoreState = "Replaying"
+	// RestoreVerifying: what was restored is being checked.
+	RestoreVerifying RestoreState = "Verifying"
 	// RestoreDone: the data are in their place.
 	RestoreDone RestoreState = "Done"
 	// RestoreFailed: it has failed and is tried again; nothing was put into place.
@@ -216,7 +225,20 @@ type RestoreReport struct {
 	Plan string `json:"plan,omitempty"`
 	// Holds is what the restored data held, once they are in their place.
 	Holds string `json:"holds,omitempty"`
+	// Took is how long it took from its beginning until the data were in their place, and Verified what was checked of them, if that was asked for.
+	// Both are known once it is done.
+	Took     time.Duration `json:"took,omitempty"`
+	Verified *Verified     `json:"verified,omitempty"`
 	// Problem is why it failed, for people; ProblemReason is its one-word name.
 	Problem       string `json:"problem,omitempty"`
 	ProblemReason string `json:"problemReason,omitempty"`
+}
+
+// Verified is what was checked of restored data.
+type Verified struct {
+	// Tables is how many tables CHECK TABLE found sound.
+	Tables int `json:"tables"`
+	// Compared is how many tables had the checksum that the manifest of the full backup names, before the archive was replayed. It is zero if the
+	// manifest names none, or if its server was of another version: checksums can be compared within one version only.
+	Compared int `json:"compared"`
 }
