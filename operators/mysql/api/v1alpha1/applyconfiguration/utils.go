@@ -24,6 +24,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.BackupStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BackupTarget"):
 		return &apiv1alpha1.BackupTargetApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DrillStatus"):
+		return &apiv1alpha1.DrillStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Endpoints"):
 		return &apiv1alpha1.EndpointsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ExporterAmounts"):
@@ -78,6 +80,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.TolerationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("User"):
 		return &apiv1alpha1.UserApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Verify"):
+		return &apiv1alpha1.VerifyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("VolumeTarget"):
 		return &apiv1alpha1.VolumeTargetApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("VoterChange"):

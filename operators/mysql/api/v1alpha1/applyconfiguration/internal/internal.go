@@ -62,11 +62,17 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: timeZone
       type:
         scalar: string
+    - name: verify
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Verify
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.BackupPhase
   scalar: string
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.BackupStatus
   map:
     fields:
+    - name: drill
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.DrillStatus
     - name: fulls
       type:
         scalar: numeric
@@ -97,6 +103,41 @@ var schemaYAML = typed.YAMLObject(`types:
       namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.OptionValue
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.DeletionPolicy
   scalar: string
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.DrillResult
+  scalar: string
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.DrillStatus
+  map:
+    fields:
+    - name: compared
+      type:
+        scalar: numeric
+    - name: due
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: finishedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: lastPassedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: message
+      type:
+        scalar: string
+    - name: request
+      type:
+        scalar: string
+    - name: result
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.DrillResult
+    - name: startedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: tables
+      type:
+        scalar: numeric
+    - name: took
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Endpoints
   map:
     fields:
@@ -574,6 +615,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: to
       type:
         namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.RestorePoint
+    - name: verify
+      type:
+        scalar: boolean
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.RestorePhase
   scalar: string
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.RestorePoint
@@ -672,6 +716,15 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.UserAccess
   scalar: string
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Verify
+  map:
+    fields:
+    - name: identity
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.SecretReference
+    - name: schedule
+      type:
+        scalar: string
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.VolumeTarget
   map:
     fields:

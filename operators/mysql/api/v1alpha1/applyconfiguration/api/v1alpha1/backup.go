@@ -13,7 +13,7 @@ type BackupApplyConfiguration struct {
 	// Between full backups the archive of the binary log has everything. Without it, full backups are taken only when a
 	// MySQLBackup asks for one, and the first one by itself, because the archive is of no use without any.
 	Schedule *string `json:"schedule,omitempty"`
-	// timeZone is the time zone of schedule by its name, such as "Europe/Berlin"; UTC by default.
+	// timeZone is the time zone of both schedules by its name, such as "Europe/Berlin"; UTC by default.
 	TimeZone *string `json:"timeZone,omitempty"`
 	// retention is for how many days every state of the cluster can be brought back, from 1 to 3650; 7 by default. What
 	// only earlier states need is deleted: but never the newest full backup, and nothing that a kept one needs.
@@ -25,6 +25,10 @@ type BackupApplyConfiguration struct {
 	// all of them, and each of their identities can restore it. The operator and the pods never see an identity; keep it
 	// where you do not keep the backups. None by default: what is stored is not encrypted.
 	Recipients []string `json:"recipients,omitempty"`
+	// verify has restore drills held: what is stored is restored into a cluster of one instance, which is checked and
+	// removed again. How that went is in status.backup.drill, in the condition BackupProven, and in an alert. None by
+	// default: nobody knows whether a backup is good before it is needed.
+	Verify *VerifyApplyConfiguration `json:"verify,omitempty"`
 }
 
 // BackupApplyConfiguration constructs a declarative configuration of the Backup type for use with
@@ -80,5 +84,13 @@ func (b *BackupApplyConfiguration) WithRecipients(values ...string) *BackupApply
 	for i := range values {
 		b.Recipients = append(b.Recipients, values[i])
 	}
+	return b
+}
+
+// WithVerify sets the Verify field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Verify field is set to the value of the last call.
+func (b *BackupApplyConfiguration) WithVerify(value *VerifyApplyConfiguration) *BackupApplyConfiguration {
+	b.Verify = value
 	return b
 }

@@ -22,6 +22,8 @@ type BackupStatusApplyConfiguration struct {
 	LastFullAt *v1.Time `json:"lastFullAt,omitempty"`
 	// fulls is how many full backups are stored.
 	Fulls *int32 `json:"fulls,omitempty"`
+	// drill is the newest restore drill. Missing before the first, and without spec.backup.verify.
+	Drill *DrillStatusApplyConfiguration `json:"drill,omitempty"`
 }
 
 // BackupStatusApplyConfiguration constructs a declarative configuration of the BackupStatus type for use with
@@ -67,5 +69,13 @@ func (b *BackupStatusApplyConfiguration) WithLastFullAt(value v1.Time) *BackupSt
 // If called multiple times, the Fulls field is set to the value of the last call.
 func (b *BackupStatusApplyConfiguration) WithFulls(value int32) *BackupStatusApplyConfiguration {
 	b.Fulls = &value
+	return b
+}
+
+// WithDrill sets the Drill field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Drill field is set to the value of the last call.
+func (b *BackupStatusApplyConfiguration) WithDrill(value *DrillStatusApplyConfiguration) *BackupStatusApplyConfiguration {
+	b.Drill = value
 	return b
 }

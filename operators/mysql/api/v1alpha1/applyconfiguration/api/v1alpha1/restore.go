@@ -17,6 +17,10 @@ type RestoreApplyConfiguration struct {
 	Identity *SecretReferenceApplyConfiguration `json:"identity,omitempty"`
 	// to says as of when. The newest state by default.
 	To *RestorePointApplyConfiguration `json:"to,omitempty"`
+	// verify has everything checked that is restored, before the cluster begins with it: every table by CHECK TABLE, and by
+	// its checksum if the backup has any, which is so if it was taken with spec.backup.verify. A restore that finds
+	// anything wrong fails. It takes as long as reading all data once or twice; false by default.
+	Verify *bool `json:"verify,omitempty"`
 }
 
 // RestoreApplyConfiguration constructs a declarative configuration of the Restore type for use with
@@ -54,5 +58,13 @@ func (b *RestoreApplyConfiguration) WithIdentity(value *SecretReferenceApplyConf
 // If called multiple times, the To field is set to the value of the last call.
 func (b *RestoreApplyConfiguration) WithTo(value *RestorePointApplyConfiguration) *RestoreApplyConfiguration {
 	b.To = value
+	return b
+}
+
+// WithVerify sets the Verify field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Verify field is set to the value of the last call.
+func (b *RestoreApplyConfiguration) WithVerify(value bool) *RestoreApplyConfiguration {
+	b.Verify = &value
 	return b
 }
