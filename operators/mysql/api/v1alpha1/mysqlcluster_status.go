@@ -293,9 +293,11 @@ const (
 
 // DrillStatus is a restore drill.
 type DrillStatus struct {
-	// due is the moment that the drill is for; request is the value of the annotation that asked for it, if one did.
+	// due is the moment of the schedule that the drill is for, or when it was asked for.
 	// +required
 	Due metav1.Time `json:"due"`
+
+	// request is the value that the annotation mysql.kapok.dev/drill had when it was begun.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Request string `json:"request,omitempty"`
@@ -304,9 +306,11 @@ type DrillStatus struct {
 	// +required
 	Result DrillResult `json:"result"`
 
-	// startedAt is when it was begun, finishedAt when it ended.
+	// startedAt is when it was begun.
 	// +optional
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`
+
+	// finishedAt is when it ended. Missing while it runs.
 	// +optional
 	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
 
@@ -314,10 +318,12 @@ type DrillStatus struct {
 	// +optional
 	Took *metav1.Duration `json:"took,omitempty"`
 
-	// tables is how many tables were found sound; compared is how many of them have the checksum that the backup says.
+	// tables is how many tables were found sound.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Tables int32 `json:"tables,omitempty"`
+
+	// compared is how many tables had the checksum that the full backup says, before the archive was replayed.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Compared int32 `json:"compared,omitempty"`

@@ -45,7 +45,9 @@ func (a *Actor) Protect(ctx context.Context, cluster types.NamespacedName, decis
 // drill begins a restore drill, or ends one.
 func (a *Actor) drill(ctx context.Context, drill protect.Drill, out *Outcome, try func(what string, err error)) {
 	if begin := drill.Begin; begin != nil {
-		a.recorded(ctx, actionDrill, out, func(ctx context.Context) { try("make MySQLCluster "+begin.Name, a.Client.Create(ctx, begin.DeepCopy())) })
+		a.recorded(ctx, actionDrill, out, func(ctx context.Context) {
+			try("make MySQLCluster "+begin.Name, a.Client.Create(ctx, begin.DeepCopy()))
+		})
 	}
 	if gone := drill.Remove; gone != nil {
 		a.recorded(ctx, actionDrill, out, func(ctx context.Context) {

@@ -29,7 +29,7 @@ func shop(instances int32) *v1alpha1.MySQLCluster {
 		ObjectMeta: metav1.ObjectMeta{Name: "shop", Namespace: "trade", UID: "0b2f3c1e"},
 		Spec: v1alpha1.MySQLClusterSpec{Instances: instances, Monitoring: v1alpha1.Monitoring{
 			Exporter: v1alpha1.ExporterSidecar, ScrapeInterval: &metav1.Duration{Duration: 15 * time.Second},
-		}, Backup: &v1alpha1.Backup{Schedule: "0 2 * * *", Target: &v1alpha1.BackupTarget{Volume: &v1alpha1.VolumeTarget{ClaimName: "backups"}}}},
+		}, Backup: &v1alpha1.Backup{Schedule: "0 2 * * *", Verify: &v1alpha1.Verify{Schedule: "0 5 * * *"}, Target: &v1alpha1.BackupTarget{Volume: &v1alpha1.VolumeTarget{ClaimName: "backups"}}}},
 	}
 }
 
@@ -59,19 +59,20 @@ func names(alerts []monitoring.Alert) []string {
 	return out
 }
 
-// TestOnlyBackupsThatAreWantedAreMissed: a cluster without a target has no alert about backups, and one without a schedule none about their age.
+// TestOnlyBackupsThatAreWantedAreMissed: a cluster without a target has no alert about backups, one without a schedule none about their age, and one without drills
+// none about those.
 func TestOnlyBackupsThatAreWantedAreMissed(t *testing.T) {
 	about := func(change func(*v1alpha1.Backup)) []string {
 		cluster := shop(3)
 		change(cluster.Spec.Backup)
 		return slices.DeleteFunc(names(monitoring.Alerts(monitoring.ScopeOf(cluster))), func(name string) bool {
-			return name != "MySQLArchiveExposed" && name != "MySQLBackupOverdue"
+			return name != "MySQLArchiveExposed" && name != "MySQLBackupOverdue" && name != "MySQLBackupUnproven"
 		})
 	}
-	if got := about(func(*v1alpha1.Backup) {}); len(got) != 2 {
-		t.Errorf("with both: %q", got)
+	if got := about(func(*v1alpha1.Backup) {}); len(got) != 3 {
+		t.Errorf("with all: %q", got)
 	}
-	if got := about(func(b *v1alpha1.Backup) { b.Schedule = "" }); !slices.Equal(got, []string{"MySQLArchiveExposed"}) {
+	if got := about(func(b *v1alpha1.Backup) { b.Schedule, b.Verify = "", nil }); !slices.Equal(got, []string{"MySQLArchiveExposed"}) {
 		t.Errorf("without a schedule: %q", got)
 	}
 	if got := about(func(b *v1alpha1.Backup) { b.Target = nil }); len(got) != 0 {

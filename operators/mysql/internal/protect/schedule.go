@@ -164,8 +164,9 @@ func parse(field, line, zone string) (cron.Schedule, error) {
 	return plan, nil
 }
 
-// Overdue is how old the newest full backup may become before something is wrong: a day more than the longest wait for the next moment of the
-// schedule, from the beginning of any day of a year. It is 0 without a schedule, and with one that cannot be understood or never comes.
+// Overdue is how old the newest full backup may become before something is wrong: as old as the longest time between two moments of the schedule, and
+// a quarter of that, but no less than an hour and no more than a day, for what it takes to make one. It is 0 without a schedule, and with one that
+// cannot be understood or never comes.
 func Overdue(spec *v1alpha1.Backup) time.Duration { return overdue(Schedule(spec)) }
 
 // Unproven is the same of the last drill that has passed.
@@ -175,15 +176,21 @@ func overdue(plan cron.Schedule, err error) time.Duration {
 	if plan == nil || err != nil {
 		return 0
 	}
+	// The moments of a year one by one, as long as there are few; and the first of each day, for those that come often on some days and on others not.
 	const daysOfAYear = 366
-	longest := time.Duration(0)
-	for day := range daysOfAYear {
-		from := time.Date(2024, time.January, 1+day, 0, 0, 0, 0, time.UTC)
-		next := plan.Next(from)
-		if next.IsZero() {
-			return 0
-		}
-		longest = max(longest, next.Sub(from))
+	longest, at := time.Duration(0), time.Date(2024, time.January, 1, 0, 0, 0, 0, time.UTC)
+	last := plan.Next(at)
+	if last.IsZero() {
+		return 0
 	}
-	return longest + 24*time.Hour
+	for day := range daysOfAYear {
+		from := at.AddDate(0, 0, day)
+		first, next := plan.Next(from), plan.Next(last)
+		if first.IsZero() || next.IsZero() {
+			break // It comes so seldom that the next one is not looked for.
+		}
+		longest = max(longest, first.Sub(from), next.Sub(last))
+		last = next
+	}
+	return longest + min(max(longest/4, time.Hour), 24*time.Hour)
 }

@@ -123,15 +123,20 @@ func TestASchedulesMistakesAreNamed(t *testing.T) {
 	}
 }
 
-func TestOverdueIsADayLongerThanAnyWait(t *testing.T) {
+// TestOverdueIsLongerThanAnyWait: whatever the hour is at which it comes.
+func TestOverdueIsLongerThanAnyWait(t *testing.T) {
+	const day = 24 * time.Hour
 	for schedule, want := range map[string]time.Duration{
-		"":             0,
-		"0 25 * * *":   0,
-		"0 2 31 2 *":   0,
-		"0 2 * * *":    26 * time.Hour,
-		"*/15 * * * *": 24*time.Hour + 15*time.Minute,
-		"0 2 * * 0":    (6*24 + 2 + 24) * time.Hour,
-		"0 0 1 * *":    (31 + 1) * 24 * time.Hour,
+		"":                  0,
+		"0 25 * * *":        0,
+		"0 2 31 2 *":        0,
+		"0 2 * * *":         30 * time.Hour,
+		"1 0 * * *":         30 * time.Hour,
+		"*/15 * * * *":      75 * time.Minute,
+		"0 2 * * 0":         8 * day,
+		"0 0 1 * *":         (31 + 1) * day,
+		"0 0 29 2 *":        (1461 + 1) * day,
+		"0-59 9-17 * * 1-5": (48+9)*time.Hour + (48+9)*time.Hour/4,
 	} {
 		if got := Overdue(&v1alpha1.Backup{Schedule: schedule}); got != want {
 			t.Errorf("%q: %s, want %s", schedule, got, want)

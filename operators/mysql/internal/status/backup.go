@@ -70,12 +70,12 @@ func backupProven(in Input) metav1.Condition {
 	case d != nil && d.Result == v1alpha1.DrillFailed:
 		return is(metav1.ConditionFalse, v1alpha1.ReasonDrillFailed, d.Message)
 	case d != nil && overdue > 0 && in.Observation.Now.Sub(since) > overdue:
-		return is(metav1.ConditionFalse, v1alpha1.ReasonDrillOverdue, fmt.Sprintf(
-			"no drill has passed since %s, and by spec.backup.verify.schedule one should have", since.UTC().Format(time.RFC3339)))
+		return is(metav1.ConditionFalse, v1alpha1.ReasonDrillOverdue,
+			"no drill has passed for longer than spec.backup.verify.schedule allows; status.backup.drill.lastPassedAt says when one did")
 	case d != nil && d.Result == v1alpha1.DrillPassed:
 		return is(metav1.ConditionTrue, v1alpha1.ReasonDrillPassed, d.Message)
 	case d != nil && d.LastPassedAt != nil:
-		return is(metav1.ConditionTrue, v1alpha1.ReasonDrillPassed, "a drill is under way; the last one passed at "+since.UTC().Format(time.RFC3339))
+		return is(metav1.ConditionTrue, v1alpha1.ReasonDrillPassed, "a drill is under way; the last one has passed")
 	case d != nil:
 		return is(metav1.ConditionUnknown, v1alpha1.ReasonAwaitingDrill, "the first drill is under way: "+d.Message)
 	}

@@ -122,3 +122,59 @@ func TestWhatCanBeBroughtBack(t *testing.T) {
 		t.Errorf("once the target is gone: %+v", got)
 	}
 }
+
+// drillCases are those of the condition BackupProven, by the newest drill and by how long ago one has passed. The database is ready in all of them.
+func drillCases() map[string]struct {
+	change func(in *Input)
+	want   finding
+} {
+	const day = 24 * time.Hour
+	type test = struct {
+		change func(in *Input)
+		want   finding
+	}
+	drilled := func(result v1alpha1.DrillResult, passed time.Duration) func(in *Input) {
+		return func(in *Input) {
+			in.archiving()
+			in.Cluster.Spec.Backup.Verify = &v1alpha1.Verify{Schedule: "0 5 * * 0"}
+			in.Cluster.CreationTimestamp = metav1.NewTime(in.Observation.Now)
+			if result != "" {
+				in.Drill.Status = &v1alpha1.DrillStatus{Result: result, Message: "as it was"}
+			}
+			if passed > 0 {
+				at := metav1.NewTime(in.Observation.Now.Add(-passed))
+				in.Drill.Status.LastPassedAt = &at
+			}
+		}
+	}
+	is := func(status metav1.ConditionStatus, reason, words string) finding {
+		return finding{v1alpha1.ConditionBackupProven, status, reason, words}
+	}
+	return map[string]test{
+		"no drill was held":             {drilled("", 0), is(unknown, v1alpha1.ReasonAwaitingDrill, "when there is a full backup")},
+		"the first drill is under way":  {drilled(v1alpha1.DrillRunning, 0), is(unknown, v1alpha1.ReasonAwaitingDrill, "as it was")},
+		"a drill is under way":          {drilled(v1alpha1.DrillRunning, day), is(yes, v1alpha1.ReasonDrillPassed, "under way")},
+		"the newest drill has passed":   {drilled(v1alpha1.DrillPassed, 6*day), is(yes, v1alpha1.ReasonDrillPassed, "as it was")},
+		"the newest drill has failed":   {drilled(v1alpha1.DrillFailed, day), is(no, v1alpha1.ReasonDrillFailed, "as it was")},
+		"no drill passes any more":      {drilled(v1alpha1.DrillPassed, 9*day), is(no, v1alpha1.ReasonDrillOverdue, "no drill has passed for longer")},
+		"the newest drill does not end": {drilled(v1alpha1.DrillRunning, 9*day), is(no, v1alpha1.ReasonDrillOverdue, "no drill has passed for longer")},
+		"a schedule of drills that cannot be read": {func(in *Input) {
+			drilled(v1alpha1.DrillPassed, day)(in)
+			in.Drill.ScheduleProblem = "spec.backup.verify.schedule cannot be understood"
+		}, is(no, v1alpha1.ReasonScheduleInvalid, "verify.schedule")},
+	}
+}
+
+// TestDrillsAreInTheStatus: as they were decided about, and nothing is said of them where none are held.
+func TestDrillsAreInTheStatus(t *testing.T) {
+	in := scene()
+	drillCases()["the newest drill has passed"].change(in)
+	if got := Derive(decided(in)).Backup.Drill; got != in.Drill.Status {
+		t.Errorf("it is %+v", got)
+	}
+	in = scene()
+	in.archiving()
+	if got := Derive(decided(in)); got.Backup.Drill != nil || find(got.Conditions, v1alpha1.ConditionBackupProven).Type != "" {
+		t.Errorf("without drills: %+v", got)
+	}
+}

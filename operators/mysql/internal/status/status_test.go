@@ -1,6 +1,7 @@
 package status
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -53,6 +54,13 @@ func cases() map[string]struct {
 		}},
 		"nothing is founded yet": {func(in *Input) { in.unborn(); in.at("db-0").Connected = false }, v1alpha1.SummaryCreating, []finding{
 			{ready, no, v1alpha1.ReasonBootstrapping, "db-0"}, {available, no, v1alpha1.ReasonBootstrapping, "db-0"}, {progressing, yes, v1alpha1.ReasonCreating, "db-0"},
+		}},
+		"a restore that fails": {func(in *Input) {
+			in.unborn()
+			in.Observation.Spec.Restore = true
+			in.at("db-0").Report.Restore = &instance.RestoreReport{State: instance.RestoreFailed, Problem: "connection refused"}
+		}, v1alpha1.SummaryCreating, []finding{
+			{available, no, v1alpha1.ReasonRestoreFailing, "tries again: connection refused"},
 		}},
 		"a volume with data and no record": {func(in *Input) { in.unborn(); in.at("db-0").Report.Blank = false }, v1alpha1.SummaryBlocked, []finding{
 			{available, no, v1alpha1.ReasonBootstrapping, "not touched"}, {progressing, no, v1alpha1.ReasonBlocked, "not touched"},
@@ -214,7 +222,9 @@ func cases() map[string]struct {
 			{monitored, no, v1alpha1.ReasonMonitoringOff, "None"}, {ready, yes, v1alpha1.ReasonAsExpected, ""},
 		}},
 	}
-	for name, c := range backupCases() {
+	protected := backupCases()
+	maps.Copy(protected, drillCases())
+	for name, c := range protected {
 		out[name] = test{c.change, v1alpha1.SummaryHealthy, []finding{
 			c.want, {ready, yes, v1alpha1.ReasonAsExpected, ""},
 		}}

@@ -33,7 +33,7 @@ func shop(interval time.Duration) *v1alpha1.MySQLCluster {
 		ObjectMeta: metav1.ObjectMeta{Name: "shop", Namespace: "trade", UID: "0b2f3c1e"},
 		Spec: v1alpha1.MySQLClusterSpec{Instances: 3, Monitoring: v1alpha1.Monitoring{
 			Exporter: v1alpha1.ExporterSidecar, ScrapeInterval: &metav1.Duration{Duration: interval},
-		}, Backup: &v1alpha1.Backup{Schedule: "0 2 * * *", Target: &v1alpha1.BackupTarget{Volume: &v1alpha1.VolumeTarget{ClaimName: "backups"}}}},
+		}, Backup: &v1alpha1.Backup{Schedule: "0 2 * * *", Verify: &v1alpha1.Verify{Schedule: "0 5 * * *"}, Target: &v1alpha1.BackupTarget{Volume: &v1alpha1.VolumeTarget{ClaimName: "backups"}}}},
 	}
 }
 
@@ -246,10 +246,16 @@ func TestAlertsFireAndResolve(t *testing.T) {
 			instance("kapok_mysql_agent_archive_exposure_seconds", "shop-0", "0x8 stale"), instance("kapok_mysql_agent_archive_exposure_seconds", "shop-1", "_x11 0x30"),
 		}, []moment{{minutes(2.75), nil}, {minutes(5), nil}}},
 		"nobody archives": {"MySQLArchiveExposed", []series{instance("kapok_mysql_agent_archive_exposure_seconds", "shop-0", "0x8 stale")}, []moment{{minutes(2.75), nil}, {minutes(5), []string{""}}}},
-		// The night is at second zero: 26 hours later another one is missed.
-		"a night without a backup": {"MySQLBackupOverdue", []series{instance("kapok_mysql_agent_newest_full_backup_timestamp_seconds", "shop-0", "0x6300 93600x200")}, []moment{
-			{minutes(26 * 60), nil}, {minutes(26*60 + 10), []string{""}}, {minutes(26*60 + 20), nil},
+		// The night is at second zero: 30 hours later another one is missed.
+		"a night without a backup": {"MySQLBackupOverdue", []series{instance("kapok_mysql_agent_newest_full_backup_timestamp_seconds", "shop-0", "0x7260 108000x200")}, []moment{
+			{minutes(30 * 60), nil}, {minutes(30*60 + 10), []string{""}}, {minutes(30*60 + 20), nil},
 		}},
+		"a drill has failed": {"MySQLBackupUnproven", []series{instance("kapok_mysql_agent_drill_failed", "shop-0", "_x4 0x10 1x10 0x10")}, []moment{
+			{minutes(3), nil}, {minutes(5), []string{""}}, {minutes(7), nil},
+		}},
+		"no drill passes any more": {"MySQLBackupUnproven", []series{
+			instance("kapok_mysql_agent_drill_failed", "shop-0", "0x7500"), instance("kapok_mysql_agent_drill_passed_timestamp_seconds", "shop-0", "0x7260 108000x200"),
+		}, []moment{{minutes(30*60 - 5), nil}, {minutes(30*60 + 5), []string{""}}, {minutes(30*60 + 20), nil}}},
 		"no metrics": {"MySQLExporterDown", []series{instance("up", "shop-0", "1x10 0x30 1x10", `container="exporter"`), instance("up", "shop-0", "0x60", `container="mysql"`)}, []moment{{minutes(6), nil}, {minutes(8), []string{"shop-0"}}, {minutes(11), nil}}},
 	} {
 		t.Run(name, func(t *testing.T) { check(t, beat, test.alert, test.given, test.moments...) })

@@ -12,18 +12,21 @@ import (
 //
 // DrillStatus is a restore drill.
 type DrillStatusApplyConfiguration struct {
-	// due is the moment that the drill is for; request is the value of the annotation that asked for it, if one did.
-	Due     *v1.Time `json:"due,omitempty"`
-	Request *string  `json:"request,omitempty"`
+	// due is the moment of the schedule that the drill is for, or when it was asked for.
+	Due *v1.Time `json:"due,omitempty"`
+	// request is the value that the annotation mysql.kapok.dev/drill had when it was begun.
+	Request *string `json:"request,omitempty"`
 	// result is Running, Passed or Failed.
 	Result *apiv1alpha1.DrillResult `json:"result,omitempty"`
-	// startedAt is when it was begun, finishedAt when it ended.
-	StartedAt  *v1.Time `json:"startedAt,omitempty"`
+	// startedAt is when it was begun.
+	StartedAt *v1.Time `json:"startedAt,omitempty"`
+	// finishedAt is when it ended. Missing while it runs.
 	FinishedAt *v1.Time `json:"finishedAt,omitempty"`
 	// took is how long the data took from the target to their place, checks included: what to expect of a restore.
 	Took *v1.Duration `json:"took,omitempty"`
-	// tables is how many tables were found sound; compared is how many of them have the checksum that the backup says.
-	Tables   *int32 `json:"tables,omitempty"`
+	// tables is how many tables were found sound.
+	Tables *int32 `json:"tables,omitempty"`
+	// compared is how many tables had the checksum that the full backup says, before the archive was replayed.
 	Compared *int32 `json:"compared,omitempty"`
 	// message says what was restored, or why not.
 	Message *string `json:"message,omitempty"`
