@@ -316,6 +316,8 @@ type DrillStatus struct {
 
 	// took is how long the data took from the target to their place, checks included: what to expect of a restore.
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
 	Took *metav1.Duration `json:"took,omitempty"`
 
 	// tables is how many tables were found sound.

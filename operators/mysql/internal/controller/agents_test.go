@@ -37,6 +37,8 @@ type agents struct {
 	missing string
 	// restores: the first instance of the cluster has restored when it comes up.
 	restores bool
+	// rehearsal is what the agent of a restore drill says; nil while there is none.
+	rehearsal *instance.RestoreReport
 }
 
 // agent is one instance: what is on its volume, and what runs.
@@ -163,6 +165,9 @@ func (s *agents) write(pod string) {
 func (s *agents) Get(namespace, pod string) (link.Peer, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if peer, ok := s.drillPeer(namespace, pod); ok {
+		return peer, true
+	}
 	a := s.all[pod]
 	if a == nil || a.key.Namespace != namespace {
 		return link.Peer{}, false

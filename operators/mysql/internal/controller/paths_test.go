@@ -82,6 +82,7 @@ func paths() map[string]path {
 	maps.Copy(out, changes())
 	maps.Copy(out, endings())
 	maps.Copy(out, backups())
+	maps.Copy(out, drills())
 	return out
 }
 

@@ -266,6 +266,7 @@ func (w *world) life() {
 	w.eventually("healthy cluster", w.healthy("db-0"))
 	w.backedUp()
 	w.restoredElsewhere()
+	w.rehearsed()
 	w.agents.kill("db-0")
 	w.eventually("failover", func() bool { return w.record().Epoch == 2 && w.healthy("")() })
 	w.edit(func(c *v1alpha1.MySQLCluster) {

@@ -21,7 +21,7 @@ import (
 	"github.com/kapok-operators/kapok/shared/observability"
 )
 
-// +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlrestores,verbs=list;watch
+// +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlrestores,verbs=get;list;watch
 // +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlrestores/status,verbs=patch
 // +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlclusters,verbs=create
 
@@ -76,8 +76,10 @@ func (r *RestoreReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 		case apierrors.IsAlreadyExists(err):
 			// Whose it is shows in the next round.
 			return ctrl.Result{RequeueAfter: atOnce}, nil
-		case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsForbidden(err):
+		case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
 			decision = recovery.Refused(in, err)
+		case apierrors.IsForbidden(err):
+			decision = recovery.Postponed(in, err)
 		case err != nil:
 			return ctrl.Result{}, fmt.Errorf("make MySQLCluster %s: %w", in.Restore.Spec.Cluster, err)
 		}
@@ -88,29 +90,39 @@ func (r *RestoreReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	return ctrl.Result{RequeueAfter: decision.LookAgain}, nil
 }
 
-// observe reads what a decision rests on; there is no restore if it is gone.
+// observe reads what a decision rests on; there is no restore if it is gone, and nothing else if it is over.
 func (r *RestoreReconciler) observe(ctx context.Context, name types.NamespacedName) (recovery.Input, error) {
 	in := recovery.Input{Now: r.Now()}
 	var err error
-	if in.Restore, err = read(ctx, r.Client, name, &v1alpha1.MySQLRestore{}); err != nil || in.Restore == nil {
+	if in.Restore, err = read(ctx, r.Client, name, &v1alpha1.MySQLRestore{}); err != nil || in.Restore == nil || over(in.Restore) {
+		return in, err
+	}
+	if in.Restore, err = read(ctx, r.Live, name, &v1alpha1.MySQLRestore{}); err != nil || in.Restore == nil {
 		return in, err
 	}
 	spec := in.Restore.Spec
+	if in.Cluster, err = read(ctx, r.Live, types.NamespacedName{Namespace: name.Namespace, Name: spec.Cluster}, &v1alpha1.MySQLCluster{}); err != nil || in.Cluster != nil {
+		return in, err
+	}
 	namespace := spec.Namespace
 	if namespace == "" {
 		namespace = name.Namespace
 	}
-	if in.Backup, err = read(ctx, r.Client, types.NamespacedName{Namespace: namespace, Name: spec.Backup}, &v1alpha1.MySQLBackup{}); err != nil {
+	in.Backup, err = read(ctx, r.Live, types.NamespacedName{Namespace: namespace, Name: spec.Backup}, &v1alpha1.MySQLBackup{})
+	if apierrors.IsForbidden(err) {
+		in.Unread = err.Error()
+		return in, nil
+	}
+	if err != nil || in.Backup == nil || namespace != name.Namespace {
 		return in, err
 	}
-	if in.Backup != nil && namespace == name.Namespace {
-		source := types.NamespacedName{Namespace: namespace, Name: in.Backup.Spec.Cluster}
-		if in.Source, err = read(ctx, r.Client, source, &v1alpha1.MySQLCluster{}); err != nil {
-			return in, err
-		}
-	}
-	in.Cluster, err = read(ctx, r.Live, types.NamespacedName{Namespace: name.Namespace, Name: spec.Cluster}, &v1alpha1.MySQLCluster{})
+	in.Source, err = read(ctx, r.Live, types.NamespacedName{Namespace: namespace, Name: in.Backup.Spec.Cluster}, &v1alpha1.MySQLCluster{})
 	return in, err
+}
+
+// over says whether nothing will be done any more.
+func over(restore *v1alpha1.MySQLRestore) bool {
+	return restore.Status.Phase == v1alpha1.RestoreCompleted || restore.Status.Phase == v1alpha1.RestoreFailed
 }
 
 // read reads an object; nil if there is none.

@@ -1,13 +1,18 @@
 package controller_test
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/controller"
@@ -123,5 +128,28 @@ func (w *world) restoredElsewhere() {
 		if err := api.Delete(w.t.Context(), object); err != nil {
 			w.t.Fatal(err)
 		}
+	}
+}
+
+// TestARestoreWaitsForAQuota: that the cluster may not be made now says nothing about later.
+func TestARestoreWaitsForAQuota(t *testing.T) {
+	w := newWorld(t)
+	w.create(func(c *v1alpha1.MySQLCluster) { toVolume(c); c.Spec.Instances = 1 })
+	w.backUp("monday", v1alpha1.DeletionRetain)
+	w.until("backup", func() bool { return w.backupPhase("monday") == v1alpha1.BackupCompleted })
+	r, full := w.restorer(), true
+	r.Client = interceptor.NewClient(api, interceptor.Funcs{Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
+		if full {
+			return apierrors.NewForbidden(schema.GroupResource{Group: v1alpha1.Group, Resource: "mysqlclusters"}, obj.GetName(), errors.New("exceeded quota"))
+		}
+		return c.Create(ctx, obj, opts...)
+	}})
+	got := r.ask("later", v1alpha1.MySQLRestoreSpec{Backup: "monday", Cluster: "again"})
+	if got.Status.Phase != v1alpha1.RestorePending || !strings.Contains(got.Status.Message, "exceeded quota") {
+		t.Fatalf("with a quota: %+v", got.Status)
+	}
+	full = false
+	if got := r.look("later"); got.Status.Phase != v1alpha1.RestoreRestoring {
+		t.Errorf("once there is room: %+v", got.Status)
 	}
 }

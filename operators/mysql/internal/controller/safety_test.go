@@ -6,10 +6,12 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,6 +23,7 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/observe"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/protect"
 )
 
 // safety watches over what must never be done, whatever happens to the operator: every write when it is sent and when it
@@ -221,9 +224,29 @@ func (s *safety) beforeDelete(obj client.Object) {
 			w.t.Errorf("volume claim %s is deleted of a cluster that is deleted %v with policy %s", obj.GetName(), live.DeletionTimestamp,
 				live.Spec.DeletionPolicy)
 		}
+	case *v1alpha1.MySQLCluster:
+		if why := mayGo(live, obj); why != "" {
+			w.t.Errorf("MySQLCluster %s is deleted: %s", obj.GetName(), why)
+		}
 	default:
 		w.t.Errorf("%T %s is deleted, which no path asks for", obj, obj.GetName())
 	}
+}
+
+// mayGo says why a MySQLCluster must not be deleted; "" if it is a drill of this one that nobody wants, or whose end is in the status.
+func mayGo(live *v1alpha1.MySQLCluster, obj client.Object) string {
+	owner := metav1.GetControllerOf(obj)
+	switch b := live.Spec.Backup; {
+	case owner == nil || owner.UID != live.UID || obj.GetLabels()[protect.LabelDrill] != live.Name:
+		return "it is no drill of this cluster"
+	case b == nil || b.Verify == nil || live.DeletionTimestamp != nil:
+		return ""
+	}
+	b := live.Status.Backup
+	if b == nil || b.Drill == nil || b.Drill.FinishedAt == nil || b.Drill.Due.UTC().Format(time.RFC3339) != obj.GetAnnotations()[protect.AnnotationDue] {
+		return "how it ended is not recorded"
+	}
+	return ""
 }
 
 func (s *agents) atWork(pod string, epoch uint64) bool {

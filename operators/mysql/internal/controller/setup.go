@@ -32,7 +32,7 @@ import (
 // +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlclusters,verbs=get;list;watch;patch;delete
 // +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlclusters/status,verbs=patch
 // +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlclusters/finalizers,verbs=update
-// +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlbackups,verbs=list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlbackups,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=mysql.kapok.dev,resources=mysqlbackups/status,verbs=patch
 // +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=services;serviceaccounts,verbs=get;list;watch;create;patch

@@ -83,7 +83,7 @@ func plain(tree map[string]any) map[string]any {
 	drop := []string{
 		"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "deletionTimestamp", "deletionGracePeriodSeconds",
 		"lastTransitionTime", "observedGeneration", "clusterIP", "clusterIPs", "startTime", "startedAt", "finishedAt",
-		"restorableFrom", "restorableTo", "lastFullAt", "clusterUID", protect.AnnotationDue, apply.AnnotationApplied, touched,
+		"restorableFrom", "due", "lastPassedAt", "restorableTo", "lastFullAt", "clusterUID", protect.AnnotationDue, apply.AnnotationApplied, touched,
 	}
 	for _, key := range slices.Collect(maps.Keys(tree)) {
 		if slices.Contains(drop, key) {

@@ -28,13 +28,14 @@ const whileWaiting = 10 * time.Second
 
 // Input is what a decision rests on.
 type Input struct {
-	// Restore is the object, Backup the MySQLBackup that it names; nil if there is none.
+	// Restore is the object, Backup the MySQLBackup that it names; nil if there is none. Unread is why nobody knows; "" if it is known.
 	Restore *v1alpha1.MySQLRestore
 	Backup  *v1alpha1.MySQLBackup
+	Unread  string
 	// Source is the MySQLCluster that the backup is of, if it is in the namespace of the restore; else nil.
 	Source *v1alpha1.MySQLCluster
-	// Cluster is the MySQLCluster of the name that is to be made; nil if there is none. It was read from the API server: a cache that does not show
-	// it yet would look as if it had been deleted.
+	// Cluster is the MySQLCluster of the name that is to be made; nil if there is none. Like the others it was read from the API server: to make it,
+	// and to say that it was deleted, is for good, and a cache may be behind.
 	Cluster *v1alpha1.MySQLCluster
 	// Now is the clock.
 	Now time.Time
@@ -74,6 +75,15 @@ func Refused(in Input, why error) Decision {
 	x := &scene{Input: in}
 	x.out.Status = *in.Restore.Status.DeepCopy()
 	x.fail("the MySQLCluster is refused: %v", why)
+	x.conclude()
+	return x.out
+}
+
+// Postponed is the decision about a restore whose cluster the API server does not let anybody make at present, because of a quota, say.
+func Postponed(in Input, why error) Decision {
+	x := &scene{Input: in}
+	x.out.Status = *in.Restore.Status.DeepCopy()
+	x.wait("the MySQLCluster cannot be made, and it is tried again: %v", why)
 	x.conclude()
 	return x.out
 }
@@ -126,6 +136,9 @@ func (x *scene) begin() {
 	name, namespace := x.Restore.Spec.Backup, x.namespace()
 	b := x.Backup
 	switch {
+	case x.Unread != "":
+		x.wait("MySQLBackup %s/%s cannot be read; let the operator watch that namespace, or restore in it: %s", namespace, name, x.Unread)
+		return
 	case b == nil:
 		x.wait("there is no MySQLBackup %s in namespace %s", name, namespace)
 		return

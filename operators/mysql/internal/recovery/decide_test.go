@@ -56,8 +56,9 @@ func TestARestoreGoesItsWay(t *testing.T) {
 		message string
 		makes   bool
 	}{
-		"new":       {func(*Input) {}, v1alpha1.RestoreRestoring, "shop-again is made", true},
-		"no backup": {func(in *Input) { in.Backup = nil }, v1alpha1.RestorePending, "no MySQLBackup monday in namespace trade", false},
+		"new":                           {func(*Input) {}, v1alpha1.RestoreRestoring, "shop-again is made", true},
+		"a backup that may not be read": {func(in *Input) { in.Backup, in.Unread = nil, "forbidden" }, v1alpha1.RestorePending, "let the operator watch that namespace", false},
+		"no backup":                     {func(in *Input) { in.Backup = nil }, v1alpha1.RestorePending, "no MySQLBackup monday in namespace trade", false},
 		"not complete": {func(in *Input) {
 			in.Backup.Status.Phase, in.Backup.Status.Message = v1alpha1.BackupRunning, "40 % done"
 		}, v1alpha1.RestorePending, "40 % done", false},
@@ -180,5 +181,13 @@ func TestARefusalEndsIt(t *testing.T) {
 	d := Refused(asked(), errors.New("spec.version: wrong"))
 	if d.Status.Phase != v1alpha1.RestoreFailed || !strings.Contains(d.Status.Message, "spec.version: wrong") || d.Status.Conditions[0].Status != metav1.ConditionFalse {
 		t.Errorf("%+v", d.Status)
+	}
+}
+
+// TestWhatIsForbiddenIsTriedAgain: a quota is enlarged, and a webhook comes back.
+func TestWhatIsForbiddenIsTriedAgain(t *testing.T) {
+	d := Postponed(asked(), errors.New("exceeded quota"))
+	if d.Status.Phase != v1alpha1.RestorePending || !strings.Contains(d.Status.Message, "exceeded quota") || d.LookAgain == 0 || d.Create != nil || d.Status.StartedAt != nil {
+		t.Errorf("%+v", d)
 	}
 }

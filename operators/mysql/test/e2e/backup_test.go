@@ -46,7 +46,8 @@ func TestBackups(t *testing.T) {
 		step{"a backup is taken when somebody asks, while clients write and the primary dies", a.onDemand},
 		step{"what was committed is archived within a minute", a.mistake},
 		step{"a new cluster begins as of before a mistake", a.restore},
-		step{"an alert fires while writes are not archived, and one when the newest backup is old", a.alerts},
+		step{"what is stored is proven by a drill", a.proof},
+		step{"alerts fire while writes are not archived, when the newest backup is old, and when a drill has failed", a.alerts},
 		step{"what is stored goes with a MySQLBackup if its policy says so", a.deletion},
 	)
 }
@@ -156,6 +157,66 @@ func (a *archived) restore(ctx context.Context, t *testing.T, s *scene) {
 	verify(ctx, t, a.again)
 }
 
+// proof has a drill held: the first one, of what was stored before it was asked for.
+func (a *archived) proof(ctx context.Context, t *testing.T, s *scene) {
+	must(t, "ask for drills", s.Update(ctx, func(spec *mysqlv1.MySQLClusterSpec) { spec.Backup.Verify = &mysqlv1.Verify{Schedule: "0 5 * * 0"} }))
+	got(s.WaitCondition(ctx, 5*time.Minute, mysqlv1.ConditionBackupProven, metav1.ConditionTrue, mysqlv1.ReasonDrillPassed))(t, "be proven")
+	a.drilled(ctx, t, s)
+}
+
+// drill asks for one.
+func (a *archived) drill(ctx context.Context, s *scene, request string) error {
+	cluster, err := s.Get(ctx)
+	if err != nil {
+		return err
+	}
+	before := cluster.DeepCopy()
+	metav1.SetMetaDataAnnotation(&cluster.ObjectMeta, mysqlv1.AnnotationDrill, request)
+	return suite.lab.Client.Patch(ctx, cluster, client.MergeFrom(before))
+}
+
+// drilled waits until nothing is left of a drill, and returns what the cluster says of it.
+func (a *archived) drilled(ctx context.Context, t *testing.T, s *scene) mysqlv1.DrillStatus {
+	t.Helper()
+	drill := suite.lab.Cluster(s.Key.Namespace, protect.DrillName(s.Key.Name))
+	must(t, "remove the drill", suite.lab.Wait(ctx, 2*time.Minute, "the end of the drill", func(ctx context.Context) (bool, string, error) {
+		if _, err := drill.Get(ctx); err == nil || !apierrors.IsNotFound(err) {
+			return false, "its cluster is there", client.IgnoreNotFound(err)
+		}
+		volumes, err := drill.Volumes(ctx)
+		return err == nil && len(volumes) == 0, fmt.Sprintf("its volumes: %v", volumes), err
+	}))
+	cluster := got(s.Get(ctx))(t, "read the cluster")
+	if cluster.Status.Backup == nil || cluster.Status.Backup.Drill == nil {
+		t.Fatalf("status.backup is %+v", cluster.Status.Backup)
+	}
+	d := *cluster.Status.Backup.Drill
+	suite.timeline.Log("  drill: %s, %s", d.Result, d.Message)
+	if d.Result == mysqlv1.DrillPassed && (d.Took == nil || d.Tables < 2) {
+		t.Errorf("it has checked nothing: %+v", d)
+	}
+	return d
+}
+
+// unproven has a drill fail, because somebody removes it, and then one pass: of a backup that was taken with checksums.
+func (a *archived) unproven(ctx context.Context, t *testing.T, s *scene, w *watched) {
+	failed := alert{unproven, s.Key.Name, ""}
+	must(t, "have a drill fail", w.fault(ctx, func() error {
+		if err := a.drill(ctx, s, "one that fails"); err != nil {
+			return err
+		}
+		if _, err := s.WaitFor(ctx, time.Minute, "to hold a drill", func(c *mysqlv1.MySQLCluster) bool {
+			return c.Status.Backup != nil && c.Status.Backup.Drill != nil && c.Status.Backup.Drill.Request == "one that fails"
+		}); err != nil {
+			return err
+		}
+		return suite.lab.Client.Delete(ctx, &mysqlv1.MySQLCluster{ObjectMeta: metav1.ObjectMeta{Namespace: s.Key.Namespace, Name: protect.DrillName(s.Key.Name)}})
+	}, func() error { return a.drill(ctx, s, "one that passes") }, 5*time.Minute, failed))
+	if d := a.drilled(ctx, t, s); d.Result != mysqlv1.DrillPassed || d.Compared < 2 {
+		t.Errorf("the drill has compared nothing: %+v", d)
+	}
+}
+
 func (a *archived) deletion(ctx context.Context, t *testing.T, s *scene) {
 	b := got(a.await(ctx, time.Second, "by-hand", mysqlv1.BackupCompleted))(t, "read the backup")
 	must(t, "delete the backup", suite.lab.Client.Delete(ctx, b))
@@ -169,13 +230,13 @@ func (a *archived) deletion(ctx context.Context, t *testing.T, s *scene) {
 // overdueLimit is how old the newest full backup may become in this scenario, in place of a day and more.
 const overdueLimit = "60"
 
-// alerts watches the cluster with the rules that the operator would make, and plays what the two about backups are for.
+// alerts watches the cluster with the rules that the operator would make, and plays what those about backups are for.
 func (a *archived) alerts(ctx context.Context, t *testing.T, s *scene) {
 	cluster := got(s.Get(ctx))(t, "read the cluster")
 	cluster.Spec.Backup.Schedule, cluster.Spec.Monitoring.ScrapeInterval = "0 2 * * *", &metav1.Duration{Duration: scrapeInterval}
 	rule := monitoring.PrometheusRule(cluster)
 	group := &rule.Spec.Groups[0]
-	group.Rules = slices.DeleteFunc(group.Rules, func(r monitoringv1.Rule) bool { return r.Alert != exposed && r.Alert != overdue })
+	group.Rules = slices.DeleteFunc(group.Rules, func(r monitoringv1.Rule) bool { return r.Alert != exposed && r.Alert != overdue && r.Alert != unproven })
 	for i := range group.Rules {
 		before, _, isOverdue := strings.Cut(group.Rules[i].Expr.String(), "> "+fmt.Sprint(int(protect.Overdue(cluster.Spec.Backup).Seconds())))
 		if isOverdue {
@@ -192,6 +253,9 @@ func (a *archived) alerts(ctx context.Context, t *testing.T, s *scene) {
 	}))
 	must(t, "miss none", w.await(ctx, faultTimeout, false, alert{overdue, s.Key.Name, ""}))
 
+	got(a.await(ctx, 5*time.Minute, "in-time", mysqlv1.BackupCompleted))(t, "have a backup with checksums")
+	a.unproven(ctx, t, s, w)
+
 	s.workload = got(s.StartWorkload(ctx, lab.WorkloadOptions{Interval: 200 * time.Millisecond}))(t, "start a client")
 	must(t, "expose writes", w.fault(ctx, func() error { return a.store.CutOff(ctx) }, func() error { return a.store.Reach(ctx) }, 2*faultTimeout,
 		alert{exposed, s.Key.Name, ""}))
@@ -200,4 +264,4 @@ func (a *archived) alerts(ctx context.Context, t *testing.T, s *scene) {
 }
 
 // The alerts about backups.
-const exposed, overdue = "MySQLArchiveExposed", "MySQLBackupOverdue"
+const exposed, overdue, unproven = "MySQLArchiveExposed", "MySQLBackupOverdue", "MySQLBackupUnproven"
