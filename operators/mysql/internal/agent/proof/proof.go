@@ -36,9 +36,12 @@ type WrongError struct {
 }
 
 // Error implements error.
-func (e *WrongError) Error() string {
-	text := fmt.Sprintf("%d of %d tables are not what was backed up: %s", len(e.Tables), e.Of, strings.Join(e.Tables[:min(named, len(e.Tables))], "; "))
-	if more := len(e.Tables) - named; more > 0 {
+func (e *WrongError) Error() string { return words("are not what was backed up", e.Tables, e.Of) }
+
+// words say what is the matter with how many tables, and name some of them.
+func words(what string, tables []string, of int) string {
+	text := fmt.Sprintf("%d of %d tables %s: %s", len(tables), of, what, strings.Join(tables[:min(named, len(tables))], "; "))
+	if more := len(tables) - named; more > 0 {
 		text += fmt.Sprintf("; and %d more", more)
 	}
 	return text
@@ -48,7 +51,7 @@ func (e *WrongError) Error() string {
 type Progress func(done, of int)
 
 // Take starts a server on data, and returns the checksums of all tables that are not the server's own, and what the data hold. The server is shut down
-// properly, and the data are then as good as before. A table that cannot be read is a WrongError.
+// properly, and the data are then as good as before. A table that cannot be read is an error.
 func Take(ctx context.Context, o sandbox.Options) (tables []backup.Table, holds gtid.Set, err error) {
 	err = with(ctx, o, func(s *sandbox.Server) error {
 		text, err := s.Client().Executed(ctx)
@@ -67,7 +70,10 @@ func Take(ctx context.Context, o sandbox.Options) (tables []backup.Table, holds 
 			tables = append(tables, backup.Table{Schema: t.Schema, Name: t.Name, Checksum: sum})
 			return problem, err
 		})
-		return errors.Join(wrong(found, len(names)), err)
+		if len(found) > 0 {
+			err = errors.Join(errors.New(words("cannot be read", found, len(names))), err)
+		}
+		return err
 	})
 	if err != nil {
 		return nil, gtid.Set{}, err
