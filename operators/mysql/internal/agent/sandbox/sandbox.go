@@ -32,7 +32,7 @@ const (
 // lean are the options of a server that does with little. What it reads it reads once, so that there is nothing to keep in a cache; and the list of
 // pages that the next server warms up with is not that of this one.
 var lean = []string{
-	"innodb_buffer_pool_size = 32M", "innodb_buffer_pool_load_at_startup = OFF", "innodb_buffer_pool_dump_at_shutdown = OFF",
+	"innodb_buffer_pool_size = 16M", "innodb_buffer_pool_load_at_startup = OFF", "innodb_buffer_pool_dump_at_shutdown = OFF",
 	"innodb_redo_log_capacity = 8M", "innodb_log_buffer_size = 1M", "innodb_adaptive_hash_index = OFF",
 	"performance_schema = OFF", "max_connections = 10", "table_open_cache = 64", "table_open_cache_instances = 1", "table_definition_cache = 400",
 	"key_buffer_size = 1M", "temptable_max_ram = 2M", "tmp_table_size = 1M", "max_heap_table_size = 1M",
@@ -51,7 +51,7 @@ type Options struct {
 	// PoolBytes is the size of the buffer pool; 0 leaves mysqld's default of 128 MiB, or what is lean.
 	PoolBytes int64
 	// Lean has the server do with little memory, and write little to the data folder: it is started beside another one, within the same limit, only to
-	// look at the data once. It cannot replay.
+	// look at the data once. It is not started where there is no memory for it, and is the first to go if memory runs out. It cannot replay.
 	Lean bool
 	// Supervisor starts the process.
 	Supervisor *agent.Supervisor
@@ -71,6 +71,11 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if len(socket) > longestSocket {
 		return nil, fmt.Errorf("the folder %s is too long a path for a socket", o.RunDir)
 	}
+	if o.Lean {
+		if err := roomy(cgroup); err != nil {
+			return nil, err
+		}
+	}
 	password := rand.Text()
 	config, err := o.write(socket, password)
 	if err != nil {
@@ -87,6 +92,9 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		client.Close()
 		return nil, fmt.Errorf("start a private server: %w", err)
+	}
+	if o.Lean {
+		offer(s.process.PID())
 	}
 	if err := s.await(ctx); err != nil {
 		return nil, errors.Join(err, s.Kill())
