@@ -1,9 +1,13 @@
 package agent
 
 import (
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/protect"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/sandbox"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/target"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 	"github.com/kapok-operators/kapok/shared/objectstore"
@@ -16,8 +20,22 @@ func (a *Agent) newKeeper() *protect.Keeper {
 		Open: func(s instance.Store) (objectstore.Store, func() error, error) {
 			return target.Open(s, a.opts.BackupCredentials, a.opts.BackupVolume)
 		},
-		Changed: a.poke, Logger: a.log,
+		Sandbox: a.sandbox, Changed: a.poke, Logger: a.log,
 	})
+}
+
+// sandbox makes a place for a private server that runs beside the instance's own.
+func (a *Agent) sandbox() (sandbox.Options, func() error, error) {
+	executable, err := a.executable()
+	if err != nil {
+		return sandbox.Options{}, nil, err
+	}
+	run := filepath.Join(filepath.Dir(a.paths.socket), "prove")
+	// What an agent that was killed has left there is of no use.
+	if err := errors.Join(os.RemoveAll(run), os.MkdirAll(run, 0o700)); err != nil {
+		return sandbox.Options{}, nil, fmt.Errorf("make a folder for a private server: %w", err)
+	}
+	return sandbox.Options{Mysqld: executable, RunDir: run, Supervisor: a.supervisor}, func() error { return os.RemoveAll(run) }, nil
 }
 
 // tellKeeper tells the keeper how things are. The loop does so before it begins any work: when an instance is no primary any more, nothing is archived

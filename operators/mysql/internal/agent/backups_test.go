@@ -50,7 +50,7 @@ func taking(d instance.Directive, key *age.X25519Identity, full instance.FullDut
 // takeFull plays the operator while a member takes a full backup: it confirms what the copy holds when the primary has executed it.
 func (c *cluster) takeFull(primary, m *member, duty func() instance.Directive, key *age.X25519Identity, name string) *instance.StoredFull {
 	c.t.Helper()
-	full := instance.FullDuty{Name: name, Attempt: 1}
+	full := instance.FullDuty{Name: name, Attempt: 1, Prove: true}
 	c.tell(m, taking(duty(), key, full))
 	in := func(state instance.FullState) func(instance.Report) bool {
 		return func(r instance.Report) bool {
@@ -97,6 +97,9 @@ func TestWhatIsBackedUpComesBack(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(taker.root, "backup")); !os.IsNotExist(err) {
 		t.Errorf("the copy is left: %v", err)
 	}
+	if _, err := os.Stat(filepath.Join(taker.runDir, "prove")); !os.IsNotExist(err) {
+		t.Errorf("the place of the private server is left: %v", err)
+	}
 	w.awaitRows(t, 50)
 
 	primary.kill()
@@ -129,13 +132,17 @@ func TestWhatIsBackedUpComesBack(t *testing.T) {
 	where := servers.Folder(t)
 	result, err := restore.Run(t.Context(), restore.Options{
 		Store: dir, Cluster: clusterUID, Identities: []age.Identity{key}, DataDir: filepath.Join(where, "data"), Mysqld: server(t),
-		RunDir: servers.Folder(t), PoolBytes: pool, Supervisor: &shared.Supervisor{},
+		RunDir: servers.Folder(t), PoolBytes: pool, Supervisor: &shared.Supervisor{}, Verify: true,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !result.Executed.Contains(executed) || result.Plan.Full.Name != "first" || len(result.Plan.Pieces) == 0 {
 		t.Errorf("%s is restored, by %s", result.Executed, result.Plan.Why)
+	}
+	// orders, and the agent's own.
+	if n := len(result.Plan.Full.Tables); n < 2 || result.Compared != n || result.Sound < n || result.Plan.Full.Holds.String() != stored.Holds {
+		t.Errorf("%d tables are sound, and %d of %d compared; it held %s", result.Sound, result.Compared, n, stored.Holds)
 	}
 	s := servers.Run(t, server(t), filepath.Join(where, "data"), "--skip-grant-tables")
 	if got := s.Text(content); got != want {

@@ -172,7 +172,8 @@ func (a *Agent) beginRestore(ctx context.Context, err error) {
 	a.job(ctx, jobRestore, func(ctx context.Context) func() {
 		begun := time.Now()
 		result, err := a.restore(ctx)
-		return func() { a.restored(result, err, time.Since(begun)) }
+		took := time.Since(begun)
+		return func() { a.restored(result, err, took) }
 	})
 }
 
@@ -189,8 +190,13 @@ func (a *Agent) restored(result restore.Result, err error, took time.Duration) {
 	default:
 		m.restore, m.hasData = restoreMemory{}, true
 		a.startFailures = 0
-		a.log.Info("Restored", "from", words(result.Plan), "executed", result.Executed.String(), "took", took.Round(time.Millisecond).String())
-		a.tellRestore(instance.RestoreReport{State: instance.RestoreDone, Plan: words(result.Plan), Holds: result.Executed.String()})
+		a.log.Info("Restored", "from", words(result.Plan), "executed", result.Executed.String(), "took", took.Round(time.Millisecond).String(),
+			"sound", result.Sound, "compared", result.Compared)
+		report := instance.RestoreReport{State: instance.RestoreDone, Plan: words(result.Plan), Holds: result.Executed.String(), Took: took}
+		if a.opts.Restore.Duty.Verify {
+			report.Verified = &instance.Verified{Tables: result.Sound, Compared: result.Compared}
+		}
+		a.tellRestore(report)
 	}
 }
 
@@ -239,11 +245,13 @@ func (a *Agent) restore(ctx context.Context) (result restore.Result, err error) 
 	}
 	// The data are in their place by then, or the error says why not.
 	defer func() { a.ignoreEnd(errors.Join(closing(), os.RemoveAll(run))) }()
-	stages := map[restore.Stage]instance.RestoreState{restore.StageUnpack: instance.RestoreUnpacking, restore.StageReplay: instance.RestoreReplaying}
+	stages := map[restore.Stage]instance.RestoreState{
+		restore.StageUnpack: instance.RestoreUnpacking, restore.StageReplay: instance.RestoreReplaying, restore.StageVerify: instance.RestoreVerifying,
+	}
 	plan := ""
 	return restore.Run(ctx, restore.Options{
 		Store: store, Cluster: o.Duty.Cluster, Identities: identities, DataDir: a.paths.data, Target: o.target,
-		Mysqld: executable, RunDir: run, TempDir: a.paths.temp, Supervisor: a.supervisor,
+		Mysqld: executable, RunDir: run, TempDir: a.paths.temp, Supervisor: a.supervisor, Verify: o.Duty.Verify,
 		Planned: func(p backup.Plan) {
 			plan = words(p)
 			a.log.Info("Restoring", "from", plan, "because", p.Why)

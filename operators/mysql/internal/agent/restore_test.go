@@ -60,7 +60,7 @@ func TestAClusterBeginsWithARestore(t *testing.T) {
 	if _, err := p.Catalog.Restore(targetOf(want)); err != nil {
 		want = p.Moments[len(p.Moments)-1]
 	}
-	c := begins(t, p, instance.RestoreDuty{Through: want.GTID.String()})
+	c := begins(t, p, instance.RestoreDuty{Through: want.GTID.String(), Verify: true})
 	first, second := c.members[0], c.members[1]
 
 	there := first.restore.Volume
@@ -94,6 +94,10 @@ func TestAClusterBeginsWithARestore(t *testing.T) {
 	r = first.await("the restored data", func(r instance.Report) bool { return r.State == instance.StateRunning && r.Restored })
 	if !r.Blank || !strings.Contains(r.Executed, want.GTID.String()[:36]) {
 		t.Errorf("restored: blank %t, executed %s", r.Blank, r.Executed)
+	}
+	// What it is a copy of was not proven.
+	if done := r.Restore; done == nil || done.State != instance.RestoreDone || done.Took <= 0 || done.Verified == nil || *done.Verified != (instance.Verified{Tables: 1}) {
+		t.Errorf("restored: %+v", done)
 	}
 	second.await("an empty server", func(r instance.Report) bool { return r.State == instance.StateRunning && r.Blank && !r.Restored })
 

@@ -1,6 +1,7 @@
 package backup_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -113,6 +114,30 @@ func TestWhatIsStoredIsInTheCatalog(t *testing.T) {
 	got.Pieces = got.Pieces[:1]
 	if gaps := got.Gaps(); gaps.String() != source+":21-30" {
 		t.Errorf("without the last piece it lacks %s", gaps)
+	}
+}
+
+// TestReadersOfBeforeThereWereTablesReadManifests: a restore may be made by the version before the one that took the backup.
+func TestReadersOfBeforeThereWereTablesReadManifests(t *testing.T) {
+	m := aFull(t, "a", 1, 10)
+	m.Tables = []backup.Table{{Schema: "shop", Name: "t", Checksum: 1 << 33}}
+	raw, err := backup.Encode(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before struct {
+		Name string `json:"name"`
+	}
+	if err := backup.Decode(raw, &before); err != nil || before.Name != "a" {
+		t.Errorf("one of before reads %+v, %v", before, err)
+	}
+	var now backup.Full
+	if err := backup.Decode(raw, &now); err != nil || !cmp.Equal(now.Tables, m.Tables) {
+		t.Errorf("there was %+v, and it is read as %+v, %v", m.Tables, now.Tables, err)
+	}
+	m.Tables = nil
+	if raw, err = backup.Encode(m); err != nil || bytes.Contains(raw, []byte("tables")) {
+		t.Errorf("without tables: %s, %v", raw, err)
 	}
 }
 

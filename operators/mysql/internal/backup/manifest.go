@@ -37,6 +37,17 @@ type Full struct {
 	Sealed bool `json:"sealed,omitempty"`
 	// Parts are what it is stored in. Each can be unpacked without the others.
 	Parts []Part `json:"parts"`
+	// Tables are the tables in it that are not the server's own, if the copy was proven before it was stored; Holds and Within are then the same. Only
+	// a server of the same Version computes the same checksums. Readers of before there were any pass over them.
+	Tables []Table `json:"tables,omitempty"`
+}
+
+// Table is what a table held.
+type Table struct {
+	Schema string `json:"schema"`
+	Name   string `json:"name"`
+	// Checksum is that of CHECKSUM TABLE.
+	Checksum uint64 `json:"checksum"`
 }
 
 // Part is an object that holds files of a full backup.

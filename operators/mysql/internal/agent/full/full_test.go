@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/sandbox"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/backup"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/pasts"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/servers"
 	"github.com/kapok-operators/kapok/shared/agent"
 	"github.com/kapok-operators/kapok/shared/objectstore"
@@ -159,6 +161,167 @@ func TestWhatIsTakenUnderLoadIsAMoment(t *testing.T) {
 		t.Error("the restored server takes itself for the one that was backed up")
 	}
 	s.Do("INSERT INTO shop.t VALUES (0, 'it can be written to')")
+}
+
+// again starts the server anew: what was written is in the files then, and not in the redo log, of which a copy would have it all the same.
+func (i instance) again(t *testing.T, program string) instance {
+	t.Helper()
+	i.Stop()
+	i.Server = servers.Run(t, program, i.Dir)
+	client, err := mysqld.Dial(i.Socket, "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	i.options.Server = client
+	return i
+}
+
+// proving has the copy proven.
+func (i instance) proving(t *testing.T, program string) full.Options {
+	t.Helper()
+	o := i.options
+	o.Prove = &sandbox.Options{Mysqld: program, RunDir: servers.Folder(t), Supervisor: &agent.Supervisor{}}
+	return o
+}
+
+// TestWhatIsProvenIsExact proves a copy that is taken under load. The manifest says exactly what it holds, with the checksums that the server itself
+// would give then, and what is stored holds nothing more than without a proof.
+func TestWhatIsProvenIsExact(t *testing.T) {
+	program := servers.Program(t, os.Getenv("KAPOK_MYSQLD"))
+	i := start(t, program)
+	i.Do("CREATE DATABASE `a``b.c'd\"e`", "CREATE TABLE `a``b.c'd\"e`.`f``'g\"%h` (a INT PRIMARY KEY, b GEOMETRY, c JSON, d INT AS (a + 1) VIRTUAL, e INT AS (a * 2) STORED)",
+		"INSERT INTO `a``b.c'd\"e`.`f``'g\"%h` (a, b, c) VALUES (1, POINT(1, 2), '{\"x\": 1}')", "CREATE VIEW shop.v AS SELECT 1", "CREATE TABLE shop.s (a INT) ENGINE = MEMORY",
+		"CREATE USER app@'%' IDENTIFIED BY 'of the application'")
+	ctx, stop := context.WithCancel(t.Context())
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for n := 1; ctx.Err() == nil; n++ {
+			if _, err := i.DB.ExecContext(t.Context(), fmt.Sprintf("INSERT INTO shop.t VALUES (%d, REPEAT('x', 2000))", n)); err != nil {
+				t.Errorf("write: %v", err)
+				return
+			}
+		}
+	})
+	time.Sleep(200 * time.Millisecond)
+	o := i.proving(t, program)
+	var confirmed gtid.Set
+	o.Confirm = func(_ context.Context, within gtid.Set) error {
+		confirmed = within
+		return nil
+	}
+	m, err := full.Take(t.Context(), o)
+	stop()
+	writer.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.gone(t)
+	var names []string
+	sums := map[string]uint64{}
+	for _, table := range m.Tables {
+		names = append(names, table.Schema+"."+table.Name)
+		sums[table.Name] = table.Checksum
+	}
+	if want := []string{"a`b.c'd\"e.f`'g\"%h", "shop.odd name/ü", "shop.s", "shop.t"}; !slices.Equal(names, want) {
+		t.Errorf("proven are %q, and there are %q", names, want)
+	}
+	if !m.Holds.Equal(m.Within) || !confirmed.Equal(m.Holds) {
+		t.Errorf("it holds %s at least and %s at most; %s was confirmed", m.Holds, m.Within, confirmed)
+	}
+	for _, part := range m.Parts {
+		for _, file := range part.Files {
+			if file == "auto.cnf" || strings.HasPrefix(file, "relay") || strings.HasSuffix(file, ".pem") || strings.HasPrefix(file, "ibtmp") {
+				t.Errorf("the private server has left %s", file)
+			}
+		}
+	}
+	dir, err := i.unpack(t, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := servers.Run(t, program, dir)
+	if got := pasts.Parse(t, s.Text("SELECT @@gtid_executed")); !got.Equal(m.Holds) {
+		t.Errorf("it holds %s, and %s by its manifest", got, m.Holds)
+	}
+	for name, table := range map[string]string{"f`'g\"%h": "`a``b.c'd\"e`.`f``'g\"%h`", "odd name/ü": "shop.`odd name/ü`", "t": "shop.t"} {
+		var of string
+		var sum uint64
+		if err := s.DB.QueryRowContext(t.Context(), "CHECKSUM TABLE "+table).Scan(&of, &sum); err != nil || sum != sums[name] || sum == 0 {
+			t.Errorf("%s has checksum %d, %v, and %d by the manifest", table, sum, err, sums[name])
+		}
+	}
+	if got := s.Text("SELECT COUNT(*) FROM mysql.user WHERE user = 'app' AND account_locked = 'N' AND SHA2(authentication_string, 256) = ?",
+		i.Text("SELECT SHA2(authentication_string, 256) FROM mysql.user WHERE user = 'app'")); got != "1" {
+		t.Error("the account of the application is another one")
+	}
+	s.Do("INSERT INTO shop.t VALUES (0, 'it can be written to')")
+}
+
+// spoiling is a server whose copies are not good.
+type spoiling struct {
+	full.Server
+	spoil func(dir string) error
+}
+
+// CopyTo implements full.Server.
+func (s spoiling) CopyTo(ctx context.Context, dir string) error {
+	if err := s.Server.CopyTo(ctx, dir); err != nil {
+		return err
+	}
+	return s.spoil(dir)
+}
+
+// TestACopyThatIsNotGoodIsNoBackup: one that a server does not start on, one with a table that cannot be read, and one that is not of the moment that
+// it should be of, are found at once. Nothing is stored, and no copy and no server is left.
+func TestACopyThatIsNotGoodIsNoBackup(t *testing.T) {
+	program := servers.Program(t, os.Getenv("KAPOK_MYSQLD"))
+	i := start(t, program)
+	i.Do("INSERT INTO shop.t SELECT a + 10, REPEAT('x', 8000) FROM shop.`odd name/ü`", "CREATE TABLE shop.u (a INT PRIMARY KEY, b LONGTEXT)")
+	for n := range 100 {
+		i.Do(fmt.Sprintf("INSERT INTO shop.u VALUES (%d, REPEAT('%c', 3000))", n, 'a'+n%26))
+	}
+	i = i.again(t, program)
+	for what, c := range map[string]struct {
+		spoil func(dir string) error
+		says  string
+	}{
+		"does not start":    {func(dir string) error { return os.Truncate(filepath.Join(dir, "mysql.ibd"), 4<<14) }, "prove the copy: the private server "},
+		"cannot be read":    {func(dir string) error { return servers.Flip(filepath.Join(dir, "shop", "u.ibd")) }, "1 of 3 tables cannot be read: `shop`.`u`: "},
+		"of another moment": {func(string) error { return nil }, "should hold "},
+	} {
+		o := i.proving(t, program)
+		o.Server = spoiling{o.Server, c.spoil}
+		if what == "of another moment" {
+			o.Server = boasting{o.Server}
+		}
+		m, err := full.Take(t.Context(), o)
+		if err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("a copy that %s: %d parts, %v", what, len(m.Parts), err)
+		}
+		i.gone(t)
+		for info, err := range i.options.Store.List(t.Context(), "") {
+			t.Errorf("a copy that %s: there is %s, %v", what, info.Key, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	o := i.proving(t, program)
+	o.Server = spoiling{o.Server, func(string) error {
+		time.AfterFunc(300*time.Millisecond, cancel)
+		return nil
+	}}
+	if _, err := full.Take(ctx, o); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	i.gone(t)
+}
+
+// boasting is a server that has executed what its copies do not hold.
+type boasting struct{ full.Server }
+
+// Executed implements full.Server.
+func (b boasting) Executed(context.Context) (string, error) {
+	return "11111111-1111-1111-1111-111111111111:1-5", nil
 }
 
 // failing is a store that fails at some objects.

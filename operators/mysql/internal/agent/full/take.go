@@ -13,6 +13,8 @@ import (
 	"filippo.io/age"
 	"golang.org/x/sys/unix"
 
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/proof"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/sandbox"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/backup"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/binlog"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
@@ -70,6 +72,9 @@ type Options struct {
 	PartBytes int64
 	// Before is how many numbers of parts are left out, so that attempts at one backup do not write, or remove, each other's.
 	Before int
+	// Prove, if set, says how to start a private server, and has one started on the copy before it is stored: a copy that does not start is no backup.
+	// The manifest then says exactly what the copy holds, and has the checksums of its tables. The data folder of the server is set here, and it is lean.
+	Prove *sandbox.Options
 	// Progress, if set, is told how much of the copy is stored, in bytes: nothing at first, then after each part.
 	Progress func(done, of int64)
 	// Confirm, if set, is asked when all parts are stored, before there is a manifest, whether what the backup holds at the most may be kept.
@@ -102,6 +107,9 @@ func Take(ctx context.Context, o Options) (m backup.Full, err error) {
 		}
 	}()
 	if err := o.copy(ctx, &m); err != nil {
+		return backup.Full{}, err
+	}
+	if err := o.prove(ctx, &m); err != nil {
 		return backup.Full{}, err
 	}
 	if err := o.store(ctx, &m); err != nil {
@@ -203,6 +211,29 @@ func (o Options) copy(ctx context.Context, m *backup.Full) error {
 	// The clock of the instance may be behind that of the primary.
 	if m.Newest = time.Now().UTC(); committed.After(m.Newest) {
 		m.Newest = committed
+	}
+	return nil
+}
+
+// prove starts a server on the copy, and has the manifest say what it found there. What the server changes is what any does that starts on a copy: it
+// recovers, and it gives the agent's own account another password, as each start of any server does.
+func (o Options) prove(ctx context.Context, m *backup.Full) error {
+	if o.Prove == nil {
+		return nil
+	}
+	box := *o.Prove
+	box.DataDir, box.Lean = o.CopyDir, true
+	tables, holds, err := proof.Take(ctx, box)
+	if err != nil {
+		return fmt.Errorf("prove the copy: %w", err)
+	}
+	if !holds.Contains(m.Holds) || !m.Within.Contains(holds) {
+		return fmt.Errorf("prove the copy: it holds %s, and should hold %s at least and %s at most", holds, m.Holds, m.Within)
+	}
+	m.Tables, m.Holds, m.Within = tables, holds, holds
+	// No server that is made of the backup is this one.
+	if err := os.Remove(filepath.Join(o.CopyDir, "auto.cnf")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("prove the copy: %w", err)
 	}
 	return nil
 }

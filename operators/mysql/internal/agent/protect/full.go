@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/full"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/sandbox"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/target"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/backup"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
@@ -70,15 +71,29 @@ func (k *Keeper) take(ctx context.Context, s Situation) (m backup.Full, taken bo
 	if err != nil || found {
 		return m, false, err
 	}
+	box, leave, err := k.sandbox(wanted)
+	if err != nil {
+		return backup.Full{}, false, err
+	}
+	defer func() { err = errors.Join(err, leave()) }()
 	m, err = full.Take(ctx, full.Options{
 		Store: store, Cluster: s.Duty.Cluster, Name: wanted.Name, Instance: k.opts.Instance, Server: s.Server, DataDir: k.opts.DataDir,
-		CopyDir: k.opts.CopyDir, Recipients: sealed, Before: wanted.Attempt * attemptParts,
+		CopyDir: k.opts.CopyDir, Recipients: sealed, Before: wanted.Attempt * attemptParts, Prove: box,
 		Progress: func(done, of int64) {
 			k.progress(func(r *instance.FullReport) { r.State, r.Percent = instance.FullStoring, percent(done, of) })
 		},
 		Confirm: func(ctx context.Context, within gtid.Set) error { return k.confirm(ctx, wanted, within.String()) },
 	})
 	return m, true, err
+}
+
+// sandbox makes a place for the private server that proves the copy, if it is to be proven.
+func (k *Keeper) sandbox(wanted instance.FullDuty) (*sandbox.Options, func() error, error) {
+	if !wanted.Prove {
+		return nil, func() error { return nil }, nil
+	}
+	box, leave, err := k.opts.Sandbox()
+	return &box, leave, err
 }
 
 // percent is how much of something is done.

@@ -128,6 +128,23 @@ func TestAnAttemptThatFailedIsNotRepeated(t *testing.T) {
 	b.until("the next attempt succeeds", fullIs(instance.FullDone))
 }
 
+// TestACopyThatDoesNotStartIsNoBackup has copies proven on which no server starts.
+func TestACopyThatDoesNotStartIsNoBackup(t *testing.T) {
+	s := serverWith(t, 0, 4)
+	b := start(t, s, quick)
+	b.taking(s, instance.FullDuty{Name: "nightly", Attempt: 1, Prove: true})
+	r := b.until("it has failed", fullIs(instance.FullFailed)).Full
+	if r.ProblemReason != instance.ProblemBackupFailed || !strings.Contains(r.Problem, "prove the copy: the private server exited with code 1") {
+		t.Errorf("report: %+v", r)
+	}
+	if n := b.parts(); n > 0 || b.sandboxes.Load() != 0 {
+		t.Errorf("%d parts are stored, and %d places of private servers are left", n, b.sandboxes.Load())
+	}
+	b.copyGone()
+	b.taking(s, instance.FullDuty{Name: "nightly", Attempt: 2, Confirmed: name(4)})
+	b.until("it is stored without being proven", fullIs(instance.FullDone))
+}
+
 // TestAFullBackupEndsWithWhatItIsOf ends one by what happens to the instance. A failover is no reason.
 func TestAFullBackupEndsWithWhatItIsOf(t *testing.T) {
 	for what, c := range map[string]struct {

@@ -21,6 +21,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/full"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/sandbox"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/target"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 	"github.com/kapok-operators/kapok/shared/objectstore"
@@ -41,6 +42,8 @@ type Options struct {
 	DataDir, CopyDir string
 	// Open opens a store. The function that comes with it closes it.
 	Open func(instance.Store) (objectstore.Store, func() error, error)
+	// Sandbox makes a place for a private server that proves a copy, and says how to start it. The function that comes with it removes the place.
+	Sandbox func() (sandbox.Options, func() error, error)
 	// Changed, if set, is called when there is something new to report.
 	Changed func()
 	// Logger receives what happens.

@@ -18,11 +18,13 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/sandbox"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/backup"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/binlog"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/binlog/binlogtest"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
+	"github.com/kapok-operators/kapok/shared/agent"
 	"github.com/kapok-operators/kapok/shared/objectstore"
 	"github.com/kapok-operators/kapok/shared/objectstore/folder"
 )
@@ -165,6 +167,8 @@ type bench struct {
 	store *faulty
 	id    *age.X25519Identity
 	duty  instance.BackupDuty
+	// sandboxes counts the places for private servers that there are now.
+	sandboxes atomic.Int64
 }
 
 // quick is a pace that tests can wait for.
@@ -191,6 +195,15 @@ func start(t *testing.T, s *fakeServer, p pace) *bench {
 		Instance: "shop-0", DataDir: s.dir, CopyDir: filepath.Join(t.TempDir(), "copy"),
 		Open: func(instance.Store) (objectstore.Store, func() error, error) {
 			return b.store, func() error { return nil }, nil
+		},
+		// No copy here is one that a server would start on.
+		Sandbox: func() (sandbox.Options, func() error, error) {
+			b.sandboxes.Add(1)
+			leave := func() error {
+				b.sandboxes.Add(-1)
+				return nil
+			}
+			return sandbox.Options{Mysqld: "false", RunDir: t.TempDir(), Supervisor: &agent.Supervisor{}}, leave, nil
 		},
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})

@@ -1,6 +1,7 @@
 package restore_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,8 +14,10 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/full"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/mysqld"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/restore"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/sandbox"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/servers"
 	"github.com/kapok-operators/kapok/shared/agent"
+	"github.com/kapok-operators/kapok/shared/objectstore"
 	"github.com/kapok-operators/kapok/shared/objectstore/folder"
 )
 
@@ -63,7 +66,7 @@ func copied(b *testing.B, dir string) time.Duration {
 }
 
 // BenchmarkBackupAndRestore takes full backups of a server to a folder, restores them until a server answers, and compares both with cp of the same
-// files. What it prints are the medians.
+// files; and then once more with a proof of the copy, and with what is restored verified. What it prints are the medians.
 func BenchmarkBackupAndRestore(b *testing.B) {
 	program := servers.Program(b, os.Getenv("KAPOK_MYSQLD"))
 	mib := benchmarked(b)
@@ -74,9 +77,9 @@ func BenchmarkBackupAndRestore(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer client.Close()
-	var cps, fulls, restores []time.Duration
+	var cps, fulls, restores, proven, verified []time.Duration
 	var stored int64
-	for n := 0; b.Loop(); n++ {
+	for b.Loop() {
 		cps = append(cps, copied(b, s.Dir))
 		dir := servers.Folder(b)
 		store, err := folder.Open(dir)
@@ -84,34 +87,27 @@ func BenchmarkBackupAndRestore(b *testing.B) {
 			b.Fatal(err)
 		}
 		begun := time.Now()
-		backup, err := full.Take(b.Context(), full.Options{
-			Store: store, Cluster: "bench", Name: "full", Instance: "shop-0", Server: client, DataDir: s.Dir, CopyDir: filepath.Join(filepath.Dir(s.Dir), "copy"),
-		})
+		o := full.Options{
+			Store: store, Cluster: "plain", Name: "full", Instance: "shop-0", Server: client, DataDir: s.Dir, CopyDir: filepath.Join(filepath.Dir(s.Dir), "copy"),
+		}
+		backup, err := full.Take(b.Context(), o)
 		if err != nil {
 			b.Fatal(err)
 		}
 		fulls = append(fulls, time.Since(begun))
+		begun = time.Now()
+		o.Cluster, o.Prove = "proven", &sandbox.Options{Mysqld: program, RunDir: servers.Folder(b), Supervisor: &agent.Supervisor{}}
+		if _, err := full.Take(b.Context(), o); err != nil {
+			b.Fatal(err)
+		}
+		proven = append(proven, time.Since(begun))
 		stored = 0
 		for _, p := range backup.Parts {
 			stored += p.Size
 		}
-		data := filepath.Join(servers.Folder(b), "data")
-		begun = time.Now()
-		if _, err := restore.Run(b.Context(), restore.Options{
-			Store: store, Cluster: "bench", DataDir: data, Mysqld: program, RunDir: servers.Folder(b), PoolBytes: 512 << 20, Supervisor: &agent.Supervisor{},
-		}); err != nil {
-			b.Fatal(err)
-		}
-		restored := servers.Run(b, program, data)
-		restored.Do("INSERT INTO shop.t (b) VALUES ('writable')")
-		restores = append(restores, time.Since(begun))
-		restored.Stop()
-		for _, done := range []string{dir, data} {
-			if err := os.RemoveAll(done); err != nil {
-				b.Fatal(err)
-			}
-		}
-		if err := store.Close(); err != nil {
+		restores = append(restores, brought(b, program, store, "plain", false))
+		verified = append(verified, brought(b, program, store, "proven", true))
+		if err := errors.Join(os.RemoveAll(dir), store.Close()); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -121,7 +117,30 @@ func BenchmarkBackupAndRestore(b *testing.B) {
 	b.ReportMetric(median(restores), "restore-s")
 	b.ReportMetric(median(fulls)/median(cps), "full/cp")
 	b.ReportMetric(median(restores)/median(cps), "restore/cp")
+	b.ReportMetric(median(proven)/median(fulls), "proven/full")
+	b.ReportMetric(median(verified)/median(restores), "verified/restore")
 	b.ReportMetric(float64(stored)/float64(mib<<20), "stored/data")
+}
+
+// brought is how long it takes to restore a backup until a server answers.
+func brought(b *testing.B, program string, store objectstore.Store, cluster string, verify bool) time.Duration {
+	b.Helper()
+	data := filepath.Join(servers.Folder(b), "data")
+	begun := time.Now()
+	result, err := restore.Run(b.Context(), restore.Options{
+		Store: store, Cluster: cluster, DataDir: data, Mysqld: program, RunDir: servers.Folder(b), PoolBytes: 512 << 20, Supervisor: &agent.Supervisor{}, Verify: verify,
+	})
+	if err != nil || verify && result.Compared == 0 {
+		b.Fatalf("%+v, %v", result, err)
+	}
+	restored := servers.Run(b, program, data)
+	restored.Do("INSERT INTO shop.t (b) VALUES ('writable')")
+	took := time.Since(begun)
+	restored.Stop()
+	if err := os.RemoveAll(data); err != nil {
+		b.Fatal(err)
+	}
+	return took
 }
 
 // median returns the middle one, in seconds.

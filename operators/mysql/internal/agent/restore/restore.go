@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/full"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/proof"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/replay"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/sandbox"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/backup"
@@ -36,12 +37,14 @@ const (
 // Stage is a part of a restore, for those who watch.
 type Stage string
 
-// The stages of a restore, in their order.
+// The stages of a restore.
 const (
 	// StageUnpack is unpacking the full backup, part by part.
 	StageUnpack Stage = "Unpacking"
 	// StageReplay is replaying the archive, piece by piece.
 	StageReplay Stage = "Replaying"
+	// StageVerify is checking what was restored, table by table: after the full backup is unpacked, and once more after the archive is replayed.
+	StageVerify Stage = "Verifying"
 )
 
 // Options say what is restored, and where.
@@ -62,6 +65,10 @@ type Options struct {
 	TempDir    string
 	PoolBytes  int64
 	Supervisor *agent.Supervisor
+	// Verify has the data checked before they are put into their place. After unpacking, the checksum of each table is compared with the manifest, if
+	// that has any and its server was of the same version. After replaying, each table goes through CHECK TABLE, which reads all pages, and looks whether
+	// the indexes are in order and have an entry for every row.
+	Verify bool
 	// Planned, if set, is told how, before anything is done. Progress, if set, is told how far a stage has come.
 	Planned  func(plan backup.Plan)
 	Progress func(stage Stage, done, of int)
@@ -73,8 +80,11 @@ type Result struct {
 	Plan backup.Plan
 	// Executed is what the data hold.
 	Executed gtid.Set
-	// Unpacking and Replaying are how long it took.
-	Unpacking, Replaying time.Duration
+	// Unpacking, Replaying and Verifying are how long it took.
+	Unpacking, Replaying, Verifying time.Duration
+	// Sound is how many tables CHECK TABLE found sound, and Compared how many had the checksum of the manifest: none if it has none, or is of a server
+	// of another version. Both are zero unless it was asked for.
+	Sound, Compared int
 }
 
 // OccupiedError says that there are data already where they are to be put.
@@ -91,7 +101,8 @@ func (e *OccupiedError) Error() string {
 // Unfinished is the folder in which data are until they are whole, and which an agent that was killed leaves behind.
 func Unfinished(dataDir string) string { return dataDir + suffix }
 
-// Run restores. The error is a backup.Unreachable if the target cannot be reached, and a full.NoSpaceError if there is no room.
+// Run restores. The error is a backup.Unreachable if the target cannot be reached, a full.NoSpaceError if there is no room, and a proof.WrongError if
+// what is restored is not what was backed up.
 func Run(ctx context.Context, o Options) (Result, error) {
 	if err := o.vacant(); err != nil {
 		return Result{}, err
@@ -162,18 +173,49 @@ func (o Options) fill(ctx context.Context, dir string, result *Result) error {
 	}, result.Plan.Full); err != nil {
 		return err
 	}
-	unpacked := time.Now()
+	result.Unpacking = time.Since(began)
+	box := sandbox.Options{Mysqld: o.Mysqld, DataDir: dir, RunDir: o.RunDir, TempDir: o.TempDir, PoolBytes: o.PoolBytes, Supervisor: o.Supervisor}
+	if err := o.compare(ctx, box, result); err != nil {
+		return err
+	}
+	began = time.Now()
 	executed, err := replay.Run(ctx, replay.Options{
-		Sandbox: sandbox.Options{Mysqld: o.Mysqld, DataDir: dir, RunDir: o.RunDir, TempDir: o.TempDir, PoolBytes: o.PoolBytes, Supervisor: o.Supervisor},
-		Store:   o.Store, Cluster: o.Cluster, Identities: o.Identities, BatchBytes: batchBytes, Progress: o.progress(StageReplay),
+		Sandbox: box, Store: o.Store, Cluster: o.Cluster, Identities: o.Identities, BatchBytes: batchBytes, Progress: o.progress(StageReplay),
 	}, result.Plan)
 	if err != nil {
 		return err
 	}
-	if err := forget(dir); err != nil {
+	result.Executed, result.Replaying = executed, time.Since(began)
+	if err := o.check(ctx, box, result); err != nil {
 		return err
 	}
-	result.Executed, result.Unpacking, result.Replaying = executed, unpacked.Sub(began), time.Since(unpacked)
+	return forget(dir)
+}
+
+// compare compares what was unpacked with the manifest, if that is asked for.
+func (o Options) compare(ctx context.Context, box sandbox.Options, result *Result) (err error) {
+	if !o.Verify {
+		return nil
+	}
+	began := time.Now()
+	if result.Compared, err = proof.Compare(ctx, box, result.Plan.Full, o.progress(StageVerify)); err != nil {
+		return fmt.Errorf("compare the restored full backup %s with its manifest: %w", result.Plan.Full.Name, err)
+	}
+	result.Verifying += time.Since(began)
+	o.progress(StageReplay)(0, len(result.Plan.Pieces))
+	return nil
+}
+
+// check has a server check what was restored, if that is asked for.
+func (o Options) check(ctx context.Context, box sandbox.Options, result *Result) (err error) {
+	if !o.Verify {
+		return nil
+	}
+	began := time.Now()
+	if result.Sound, err = proof.Check(ctx, box, o.progress(StageVerify)); err != nil {
+		return fmt.Errorf("check what was restored: %w", err)
+	}
+	result.Verifying += time.Since(began)
 	return nil
 }
 

@@ -29,6 +29,15 @@ const (
 	longestSocket = 107
 )
 
+// lean are the options of a server that does with little. What it reads it reads once, so that there is nothing to keep in a cache; and the list of
+// pages that the next server warms up with is not that of this one.
+var lean = []string{
+	"innodb_buffer_pool_size = 16M", "innodb_buffer_pool_load_at_startup = OFF", "innodb_buffer_pool_dump_at_shutdown = OFF",
+	"innodb_redo_log_capacity = 8M", "innodb_log_buffer_size = 1M", "innodb_adaptive_hash_index = OFF",
+	"performance_schema = OFF", "max_connections = 10", "table_open_cache = 64", "table_open_cache_instances = 1", "table_definition_cache = 400",
+	"key_buffer_size = 1M", "temptable_max_ram = 2M", "tmp_table_size = 1M", "max_heap_table_size = 1M",
+}
+
 // Options say what to run.
 type Options struct {
 	// Mysqld is the program.
@@ -39,8 +48,11 @@ type Options struct {
 	RunDir string
 	// TempDir is a folder for temporary files, with room for the sorting of a large table; empty for RunDir.
 	TempDir string
-	// PoolBytes is the size of the buffer pool; 0 leaves mysqld's default of 128 MiB.
+	// PoolBytes is the size of the buffer pool; 0 leaves mysqld's default of 128 MiB, or what is lean.
 	PoolBytes int64
+	// Lean has the server do with little memory, and write little to the data folder: it is started beside another one, within the same limit, only to
+	// look at the data once. It is not started where there is no memory for it, and is the first to go if memory runs out. It cannot replay.
+	Lean bool
 	// Supervisor starts the process.
 	Supervisor *agent.Supervisor
 }
@@ -59,6 +71,11 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if len(socket) > longestSocket {
 		return nil, fmt.Errorf("the folder %s is too long a path for a socket", o.RunDir)
 	}
+	if o.Lean {
+		if err := roomy(cgroup); err != nil {
+			return nil, err
+		}
+	}
 	password := rand.Text()
 	config, err := o.write(socket, password)
 	if err != nil {
@@ -76,9 +93,14 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		client.Close()
 		return nil, fmt.Errorf("start a private server: %w", err)
 	}
+	if o.Lean {
+		offer(s.process.PID())
+	}
 	if err := s.await(ctx); err != nil {
 		return nil, errors.Join(err, s.Kill())
 	}
+	// What it complained of on the way is no concern any more.
+	s.log.Reset()
 	return s, nil
 }
 
@@ -107,6 +129,12 @@ func (o Options) write(socket, password string) (config string, err error) {
 		// A crash costs a new beginning and no data, so that nothing has to be on the disk before the end.
 		"innodb_flush_log_at_trx_commit = 0", "innodb_doublewrite = OFF", "sync_relay_log = 0",
 		"plugin_load_add = auth_socket.so",
+		// Keys in the data folder would go wherever the folder goes. Who serves from it makes its own.
+		"auto_generate_certs = OFF", "caching_sha2_password_auto_generate_rsa_keys = OFF",
+		"loose_sha256_password_auto_generate_rsa_keys = OFF",
+	}
+	if o.Lean {
+		lines = append(lines, lean...)
 	}
 	if o.PoolBytes > 0 {
 		lines = append(lines, "innodb_buffer_pool_size = "+strconv.FormatInt(o.PoolBytes, 10))
@@ -144,8 +172,25 @@ func (s *Server) await(ctx context.Context) error {
 // Client talks to the server. It is good until Stop or Kill.
 func (s *Server) Client() *mysqld.Client { return s.client }
 
-// Problem returns the first error that the server has written to its log, or "".
+// Problem returns the first error that the server has written to its log since it answered, or "".
 func (s *Server) Problem() string { return s.log.Earliest() }
+
+// Ended says how the server has ended, if it ends within the patience: a connection may be gone a little before the process is.
+func (s *Server) Ended(ctx context.Context, patience time.Duration) (exit agent.Exit, ended bool) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-s.process.Done():
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	exit, ended = s.process.Exit()
+	if ended {
+		// Its last words may still be on their way.
+		_ = s.log.LastWithin(100 * time.Millisecond)
+	}
+	return exit, ended
+}
 
 // Stop shuts the server down. The data folder is then whole and needs no recovery; after an error it is not.
 func (s *Server) Stop(ctx context.Context) error {

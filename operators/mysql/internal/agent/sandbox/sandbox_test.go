@@ -62,3 +62,45 @@ func TestTemporaryFilesAreWhereThereIsRoom(t *testing.T) {
 		t.Errorf("%d temporary files where they belong, %d beside the socket", inTemp, inRun)
 	}
 }
+
+// TestALeanServerTakesLittle starts a lean server, which may be beside another one within the same limit.
+func TestALeanServerTakesLittle(t *testing.T) {
+	program := servers.Program(t, os.Getenv("KAPOK_MYSQLD"))
+	run := servers.Folder(t)
+	s, err := sandbox.Start(t.Context(), sandbox.Options{
+		Mysqld: program, DataDir: servers.Blank(t, program), RunDir: run, Lean: true, Supervisor: &agent.Supervisor{},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := s.Client().Tables(t.Context()); err != nil {
+		t.Error(err)
+	}
+	pid, err := os.ReadFile(filepath.Join(run, "pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := filepath.Join("/proc", strings.TrimSpace(string(pid)))
+	status, err := os.ReadFile(filepath.Join(of, "status"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var anonymous int64
+	for line := range strings.Lines(string(status)) {
+		if _, err := fmt.Sscanf(line, "RssAnon: %d kB", &anonymous); err == nil {
+			break
+		}
+	}
+	t.Logf("it takes %d MiB", anonymous>>10)
+	if anonymous == 0 || anonymous > 128<<10 {
+		t.Errorf("it takes %d KiB", anonymous)
+	}
+	if score, err := os.ReadFile(filepath.Join(of, "oom_score_adj")); err != nil || strings.TrimSpace(string(score)) != "1000" {
+		t.Errorf("the kernel kills it with a score of %s, %v", score, err)
+	}
+}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/full"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/parcel"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/proof"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/backup"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 	"github.com/kapok-operators/kapok/shared/objectstore"
@@ -22,6 +23,9 @@ func Reason(err error) string {
 	}
 	if is[*backup.Unreachable](err) || errors.Is(err, parcel.ErrSealed) {
 		return instance.ProblemUnreachable
+	}
+	if is[*proof.WrongError](err) {
+		return instance.ProblemDataWrong
 	}
 	switch {
 	case errors.Is(err, objectstore.ErrDenied):

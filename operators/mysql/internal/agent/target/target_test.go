@@ -16,6 +16,7 @@ import (
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/full"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/parcel"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/proof"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/target"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/backup"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
@@ -177,6 +178,7 @@ func TestReason(t *testing.T) {
 		instance.ProblemStoreMissing: {objectstore.ErrAbsent},
 		instance.ProblemStoreDamaged: {objectstore.ErrCorrupt, objectstore.ErrNotFound, backup.ErrDamaged},
 		instance.ProblemStoreFailing: {fmt.Errorf("%w: %w", objectstore.ErrFull, syscall.ENOSPC)},
+		instance.ProblemDataWrong:    {&proof.WrongError{Tables: []string{"`shop`.`t`: it is missing"}, Of: 1}},
 		instance.ProblemBackupFailed: {errors.New("the server has gone away"), context.Canceled},
 	} {
 		for _, err := range errs {

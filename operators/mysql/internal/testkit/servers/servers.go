@@ -176,6 +176,26 @@ func (s *Server) Stop() {
 	s.command = nil
 }
 
+// Flip changes the rows of a table in its file so that no page fits its checksum any more, from the first page on that may hold rows.
+func Flip(path string) (err error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	const page = 16 << 10
+	for at := int64(4 * page); at < info.Size(); at += page {
+		if _, err := f.WriteAt([]byte("flipped"), at+page/2); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Do runs statements.
 func (s *Server) Do(statements ...string) {
 	s.t.Helper()
