@@ -274,7 +274,7 @@ func (m *Member) restores() bool {
 		return false
 	}
 	switch m.Report.Restore.State {
-	case instance.RestorePlanning, instance.RestoreUnpacking, instance.RestoreReplaying:
+	case instance.RestorePlanning, instance.RestoreUnpacking, instance.RestoreReplaying, instance.RestoreVerifying:
 		return true
 	case instance.RestoreDone, instance.RestoreFailed:
 	}
@@ -306,6 +306,8 @@ func restoring(first *Member) string {
 		return fmt.Sprintf("%s unpacks the full backup that the cluster begins with: %d %% done", first.Name, tens(r))
 	case instance.RestoreReplaying:
 		return fmt.Sprintf("%s replays the archive behind the full backup that the cluster begins with: %d %% done", first.Name, tens(r))
+	case instance.RestoreVerifying:
+		return first.Name + " checks the data that it has restored, and that the cluster begins with"
 	case instance.RestorePlanning, instance.RestoreDone:
 	}
 	return fmt.Sprintf("%s restores the data that the cluster begins with", first.Name)

@@ -34,6 +34,7 @@ func TestI9ARestoredClusterIsFoundedOnNothingElse(t *testing.T) {
 		"says nothing": {func(s *scene) { s.at(0).Report.Restore = nil }, "waiting for db-0 to restore"},
 		"unpacking":    {func(s *scene) { s.restore(instance.RestoreReport{State: instance.RestoreUnpacking, Done: 7, Of: 9}) }, "unpacks the full backup that the cluster begins with: 70 %"},
 		"replaying":    {func(s *scene) { s.restore(instance.RestoreReport{State: instance.RestoreReplaying, Done: 1, Of: 30}) }, "replays the archive behind the full backup that the cluster begins with: 0 %"},
+		"verifying":    {func(s *scene) { s.restore(instance.RestoreReport{State: instance.RestoreVerifying, Done: 1, Of: 30}) }, "checks the data that it has restored"},
 		"failed": {func(s *scene) {
 			s.restore(instance.RestoreReport{State: instance.RestoreFailed, Problem: "no such bucket"})
 		}, "tries again: no such bucket"},
@@ -110,7 +111,7 @@ func TestI9ARestoredClusterIsFounded(t *testing.T) {
 // TestARestoreIsNotBegunAnewForATemplate: one that is at work goes on in a pod whose template has changed since, and one that fails does not.
 func TestARestoreIsNotBegunAnewForATemplate(t *testing.T) {
 	for state, kept := range map[instance.RestoreState]bool{
-		instance.RestorePlanning: true, instance.RestoreUnpacking: true, instance.RestoreReplaying: true, instance.RestoreFailed: false, instance.RestoreDone: false,
+		instance.RestorePlanning: true, instance.RestoreUnpacking: true, instance.RestoreReplaying: true, instance.RestoreVerifying: true, instance.RestoreFailed: false, instance.RestoreDone: false,
 	} {
 		s := unborn()
 		s.restore(instance.RestoreReport{State: state})
