@@ -147,7 +147,7 @@ type FullState string
 
 // The states of a full backup.
 const (
-	// FullCopying: the server copies its data.
+	// FullCopying: the server copies its data, or the copy is being proven.
 	FullCopying FullState = "Copying"
 	// FullStoring: the copy is being stored.
 	FullStoring FullState = "Storing"
@@ -218,14 +218,14 @@ const (
 // RestoreReport is how far the restore of a new cluster's first instance is.
 type RestoreReport struct {
 	State RestoreState `json:"state"`
-	// Done of Of parts or pieces are behind it.
+	// Done of Of parts, pieces or tables are behind it.
 	Done int `json:"done,omitempty"`
 	Of   int `json:"of,omitempty"`
 	// Plan says in words from what.
 	Plan string `json:"plan,omitempty"`
 	// Holds is what the restored data held, once they are in their place.
 	Holds string `json:"holds,omitempty"`
-	// Took is how long it took from its beginning until the data were in their place, and Verified what was checked of them, if that was asked for.
+	// Took is how long it took from the beginning of the attempt that succeeded until the data were in their place, and Verified what was checked of them, if that was asked for.
 	// Both are known once it is done.
 	Took     time.Duration `json:"took,omitempty"`
 	Verified *Verified     `json:"verified,omitempty"`
