@@ -316,6 +316,29 @@ func TestACopyThatIsNotGoodIsNoBackup(t *testing.T) {
 	i.gone(t)
 }
 
+// TestABackupWithoutAProofIsBetterThanNone: where there is no memory for a private server the copy is stored all the same, and somebody is told.
+func TestABackupWithoutAProofIsBetterThanNone(t *testing.T) {
+	program := servers.Program(t, os.Getenv("KAPOK_MYSQLD"))
+	i := start(t, program)
+	limits := t.TempDir()
+	for name, content := range map[string]string{"memory.max": "1048576\n", "memory.current": "1000000\n", "memory.stat": "active_file 0\n"} {
+		if err := os.WriteFile(filepath.Join(limits, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := i.proving(t, program)
+	o.Prove.Cgroup = limits
+	var told error
+	o.Unproven = func(why error) { told = why }
+	m, err := full.Take(t.Context(), o)
+	if err != nil || len(m.Tables) > 0 || told == nil || !strings.Contains(told.Error(), "resources.limits.memory") {
+		t.Fatalf("%d tables are proven, and told was %v: %v", len(m.Tables), told, err)
+	}
+	if _, err := i.unpack(t, m); err != nil {
+		t.Error(err)
+	}
+}
+
 // boasting is a server that has executed what its copies do not hold.
 type boasting struct{ full.Server }
 

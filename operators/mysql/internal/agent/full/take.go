@@ -75,6 +75,9 @@ type Options struct {
 	// Prove, if set, says how to start a private server, and has one started on the copy before it is stored: a copy that does not start is no backup.
 	// The manifest then says exactly what the copy holds, and has the checksums of its tables. The data folder of the server is set here, and it is lean.
 	Prove *sandbox.Options
+	// Unproven, if set, is told why a copy is stored without a proof: there is no memory for a private server. A backup that nobody has proven is better
+	// than none.
+	Unproven func(why error)
 	// Progress, if set, is told how much of the copy is stored, in bytes: nothing at first, then after each part.
 	Progress func(done, of int64)
 	// Confirm, if set, is asked when all parts are stored, before there is a manifest, whether what the backup holds at the most may be kept.
@@ -224,6 +227,12 @@ func (o Options) prove(ctx context.Context, m *backup.Full) error {
 	box := *o.Prove
 	box.DataDir, box.Lean = o.CopyDir, true
 	tables, holds, err := proof.Take(ctx, box)
+	if _, scarce := errors.AsType[*sandbox.NoMemoryError](err); scarce {
+		if o.Unproven != nil {
+			o.Unproven(err)
+		}
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("prove the copy: %w", err)
 	}

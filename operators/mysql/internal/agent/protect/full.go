@@ -82,6 +82,9 @@ func (k *Keeper) take(ctx context.Context, s Situation) (m backup.Full, taken bo
 		Progress: func(done, of int64) {
 			k.progress(func(r *instance.FullReport) { r.State, r.Percent = instance.FullStoring, percent(done, of) })
 		},
+		Unproven: func(why error) {
+			k.opts.Logger.Warn("A full backup is stored without a proof", "backup", wanted.Name, "reason", why.Error())
+		},
 		Confirm: func(ctx context.Context, within gtid.Set) error { return k.confirm(ctx, wanted, within.String()) },
 	})
 	return m, true, err

@@ -5,6 +5,7 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -53,6 +54,8 @@ type Options struct {
 	// Lean has the server do with little memory, and write little to the data folder: it is started beside another one, within the same limit, only to
 	// look at the data once. It is not started where there is no memory for it, and is the first to go if memory runs out. It cannot replay.
 	Lean bool
+	// Cgroup is where the limits of the container are; empty for where the kernel shows them.
+	Cgroup string
 	// Supervisor starts the process.
 	Supervisor *agent.Supervisor
 }
@@ -72,7 +75,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, fmt.Errorf("the folder %s is too long a path for a socket", o.RunDir)
 	}
 	if o.Lean {
-		if err := roomy(cgroup); err != nil {
+		if err := roomy(cmp.Or(o.Cgroup, cgroup)); err != nil {
 			return nil, err
 		}
 	}
