@@ -225,8 +225,8 @@ type RestoreReport struct {
 	Plan string `json:"plan,omitempty"`
 	// Holds is what the restored data held, once they are in their place.
 	Holds string `json:"holds,omitempty"`
-	// Took is how long it took from the beginning of the attempt that succeeded until the data were in their place, and Verified what was checked of them, if that was asked for.
-	// Both are known once it is done.
+	// Took is how long it took from the beginning of the attempt that succeeded until the data were in their place, and Verified what was checked of
+	// them, if that was asked for. Both are known once it is done.
 	Took     time.Duration `json:"took,omitempty"`
 	Verified *Verified     `json:"verified,omitempty"`
 	// Problem is why it failed, for people; ProblemReason is its one-word name.

@@ -168,7 +168,9 @@ func with(ctx context.Context, o sandbox.Options, do func(*sandbox.Server) error
 }
 
 // each looks at tables one after the other, and returns what is wrong with them.
-func each(ctx context.Context, s *sandbox.Server, tables []mysqld.TableName, tell Progress, look func(mysqld.TableName) (problem string, err error)) (found []string, err error) {
+func each(
+	ctx context.Context, s *sandbox.Server, tables []mysqld.TableName, tell Progress, look func(mysqld.TableName) (problem string, err error),
+) (found []string, err error) {
 	tell(0, len(tables))
 	for n, t := range tables {
 		problem, err := look(t)
