@@ -39,6 +39,8 @@ type agents struct {
 	restores bool
 	// rehearsal is what the agent of a restore drill says; nil while there is none.
 	rehearsal *instance.RestoreReport
+	// rehearsedBy is the UID of its pod.
+	rehearsedBy string
 }
 
 // agent is one instance: what is on its volume, and what runs.

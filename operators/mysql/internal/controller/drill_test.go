@@ -6,12 +6,15 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/manifest"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/protect"
 	"github.com/kapok-operators/kapok/shared/link"
 )
@@ -35,7 +38,63 @@ func (s *agents) drillPeer(namespace, pod string) (peer link.Peer, ok bool) {
 	if err != nil {
 		panic(err)
 	}
-	return link.Peer{Key: link.PeerKey{Namespace: namespace, Pod: pod}, Connected: true, Snapshot: raw}, true
+	return link.Peer{Key: link.PeerKey{Namespace: namespace, Pod: pod, UID: s.rehearsedBy}, Connected: true, Snapshot: raw}, true
+}
+
+// stage is what others do for a drill: its set and its pod are there while its cluster is.
+func (w *world) stage() {
+	w.t.Helper()
+	w.rehearsedPod(true)
+}
+
+// rehearsedPod makes the pod of a drill, or removes it; alone says that nobody else makes the set.
+func (w *world) rehearsedPod(alone bool) {
+	w.t.Helper()
+	ctx, drill := w.t.Context(), w.rehearsal()
+	var set appsv1.StatefulSet
+	var pod corev1.Pod
+	for object, name := range map[client.Object]string{&set: "db-drill", &pod: drilledPod} {
+		if err := client.IgnoreNotFound(api.Get(ctx, client.ObjectKey{Namespace: w.name.Namespace, Name: name}, object)); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	switch {
+	case set.UID != "" && (drill == nil || !metav1.IsControlledBy(&set, drill)):
+		for _, object := range []client.Object{&set, &pod} {
+			if err := client.IgnoreNotFound(api.Delete(ctx, object, client.GracePeriodSeconds(0))); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		return
+	case drill == nil || pod.UID != "" || set.UID == "" && !alone:
+		return
+	case set.UID == "":
+		labels := map[string]string{manifest.LabelCluster: drill.Name}
+		container := corev1.Container{Name: manifest.ServerContainer, Image: "registry.example.com/mysql"}
+		set = appsv1.StatefulSet{
+			ObjectMeta: metav1.ObjectMeta{Namespace: w.name.Namespace, Name: "db-drill", Labels: labels,
+				OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(drill, v1alpha1.SchemeGroupVersion.WithKind("MySQLCluster"))}},
+			Spec: appsv1.StatefulSetSpec{Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{container}}}},
+		}
+		w.make(&set)
+	}
+	pod = corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.name.Namespace, Name: drilledPod, Labels: set.Labels,
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(&set, appsv1.SchemeGroupVersion.WithKind("StatefulSet"))}},
+		Spec: set.Spec.Template.Spec,
+	}
+	w.make(&pod)
+	w.agents.mu.Lock()
+	defer w.agents.mu.Unlock()
+	w.agents.rehearsedBy = string(pod.UID)
+}
+
+func (w *world) make(object client.Object) {
+	w.t.Helper()
+	if err := api.Create(w.t.Context(), object); err != nil {
+		w.t.Fatalf("make %T %s: %v", object, object.GetName(), err)
+	}
 }
 
 // drilled are data that a drill has brought back.
@@ -76,15 +135,17 @@ func (w *world) drill() v1alpha1.DrillStatus {
 func (w *world) proven() {
 	w.agents.stored = []instance.StoredFull{{Name: "old", Instance: "db-2", Newest: w.clock, Finished: w.clock}}
 	w.seed(3, toVolume)
+	w.besides = (*world).stage
 }
 
 // drills are the paths of restore drills.
 func drills() map[string]path {
 	return map[string]path{
 		"rehearsal": {
-			before: func(w *world) { w.proven(); w.agents.rehearses(drilled) },
-			event:  func(w *world) { w.edit(toProve) },
-			done:   func(w *world) bool { return w.drill().Result == v1alpha1.DrillPassed && w.rehearsal() == nil },
+			before:  func(w *world) { w.proven(); w.agents.rehearses(drilled) },
+			event:   func(w *world) { w.edit(toProve) },
+			done:    func(w *world) bool { return w.drill().Result == v1alpha1.DrillPassed && w.rehearsal() == nil },
+			besides: (*world).stage,
 		},
 		"rehearsal that is called off": {
 			before: func(w *world) {
@@ -93,8 +154,9 @@ func drills() map[string]path {
 				w.until("drill", func() bool { return w.drill().Result == v1alpha1.DrillRunning })
 				w.settle()
 			},
-			event: func(w *world) { w.edit(func(c *v1alpha1.MySQLCluster) { c.Spec.Backup.Verify = nil }) },
-			done:  func(w *world) bool { return w.rehearsal() == nil && w.drill().Result == "" },
+			event:   func(w *world) { w.edit(func(c *v1alpha1.MySQLCluster) { c.Spec.Backup.Verify = nil }) },
+			done:    func(w *world) bool { return w.rehearsal() == nil && w.drill().Result == "" },
+			besides: (*world).stage,
 		},
 	}
 }
@@ -131,6 +193,7 @@ func TestBackupsAreProven(t *testing.T) {
 		}
 	}
 	w.agents.rehearses(instance.RestoreReport{State: instance.RestoreFailed, ProblemReason: instance.ProblemDataWrong, Problem: "table shop.orders is another one than was backed up"})
+	// The agent of the drill before is still remembered, and has passed; this one fails.
 	w.annotate(v1alpha1.AnnotationDrill, "once more")
 	w.until("another drill", func() bool { return w.drill().Request == "once more" && w.rehearsal() == nil })
 	if d := w.drill(); d.Result != v1alpha1.DrillFailed || !strings.Contains(d.Message, "shop.orders") || d.LastPassedAt == nil {
@@ -147,6 +210,23 @@ func TestBackupsAreProven(t *testing.T) {
 	w.until("end", func() bool { return w.find() == nil })
 	if w.rehearsal() != nil {
 		t.Error("the drill stays")
+	}
+}
+
+// TestADrillIsNotJudgedByAnEarlierOne: what the agent of its pod has said that is gone, or is going, is about another drill.
+func TestADrillIsNotJudgedByAnEarlierOne(t *testing.T) {
+	w := newWorld(t)
+	w.proven()
+	w.agents.rehearses(drilled)
+	w.edit(toProve)
+	w.until("end of the first", func() bool { return w.drill().Result == v1alpha1.DrillPassed && w.rehearsal() == nil })
+	// Nobody makes another pod, and the one of before is not removed either.
+	w.besides = nil
+	w.annotate(v1alpha1.AnnotationDrill, "once more")
+	w.until("another drill", func() bool { return w.drill().Request == "once more" })
+	w.settle()
+	if d := w.drill(); d.Result != v1alpha1.DrillRunning {
+		t.Errorf("it says %+v", d)
 	}
 }
 
@@ -176,6 +256,8 @@ func (w *world) rehearsed() {
 	w.agents.rehearses(drilled)
 	w.edit(func(c *v1alpha1.MySQLCluster) { c.Spec.Backup.Verify = &v1alpha1.Verify{Schedule: "0 5 * * 0"} })
 	w.eventually("drill", func() bool {
+		// The kubelet of this world runs the pods of one cluster.
+		w.rehearsedPod(false)
 		// Nobody but the loop that is proven here would take the finalizer off.
 		return w.drill().Result == v1alpha1.DrillPassed && w.rehearsal() == nil
 	})

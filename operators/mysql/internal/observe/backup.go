@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -60,20 +62,50 @@ func (o *Observer) drilled(ctx context.Context, name types.NamespacedName) (*pro
 		return nil, fmt.Errorf("look for the restore drill %s: %w", name.Name, err)
 	}
 	out := &protect.Drilled{Cluster: &cluster}
-	var pods corev1.PodList
-	if err := o.Cached.List(ctx, &pods, client.InNamespace(name.Namespace), client.MatchingLabels(manifest.SelectorLabels(name.Name))); err != nil {
-		return nil, fmt.Errorf("list the pods of the restore drill %s: %w", name.Name, err)
+	var claim corev1.PersistentVolumeClaim
+	instanceName := manifest.InstanceName(name.Name, 0)
+	err = o.Cached.Get(ctx, types.NamespacedName{Namespace: name.Namespace, Name: manifest.ClaimName(instanceName)}, &claim)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("look for the volume of the restore drill %s: %w", name.Name, err)
 	}
-	for i := range pods.Items {
-		if problem, ok := problemOf(&pods.Items[i]); ok {
-			out.Problem = problem.Message
-		}
+	out.OldVolume = err == nil && claim.DeletionTimestamp == nil && IsOld(&claim, &cluster)
+	pod, err := o.drilledPod(ctx, &cluster, instanceName)
+	if err != nil || pod == nil {
+		return out, err
 	}
-	if peer, ok := o.Peers.Get(name.Namespace, manifest.InstanceName(name.Name, 0)); ok && len(peer.Snapshot) > 0 {
+	if problem, ok := problemOf(pod); ok {
+		out.Problem = problem.Message
+	}
+	// What an agent of that name has said before was about another drill.
+	if peer, ok := o.Peers.Get(name.Namespace, instanceName); ok && len(peer.Snapshot) > 0 && peer.Key.UID == string(pod.UID) {
 		var report instance.Report
 		if json.Unmarshal(peer.Snapshot, &report) == nil {
 			out.Report = &report
 		}
 	}
 	return out, nil
+}
+
+// drilledPod returns the pod of a drill; nil if there is none. A pod of an earlier drill has its name and may still be there: so it has to belong to a
+// StatefulSet that belongs to this one.
+func (o *Observer) drilledPod(ctx context.Context, cluster *v1alpha1.MySQLCluster, instanceName string) (*corev1.Pod, error) {
+	var set appsv1.StatefulSet
+	var pod corev1.Pod
+	for _, object := range []client.Object{&set, &pod} {
+		key := types.NamespacedName{Namespace: cluster.Namespace, Name: manifest.StatefulSet(cluster.Name)}
+		if object == client.Object(&pod) {
+			key.Name = instanceName
+		}
+		err := o.Cached.Get(ctx, key, object)
+		switch {
+		case apierrors.IsNotFound(err):
+			return nil, nil
+		case err != nil:
+			return nil, fmt.Errorf("look for the pod of the restore drill %s: %w", cluster.Name, err)
+		}
+	}
+	if !metav1.IsControlledBy(&set, cluster) || !metav1.IsControlledBy(&pod, &set) {
+		return nil, nil
+	}
+	return &pod, nil
 }

@@ -36,8 +36,10 @@ const (
 type Drilled struct {
 	// Cluster is the object.
 	Cluster *v1alpha1.MySQLCluster
-	// Report is what the agent of its only instance says; nil if it has said nothing.
+	// Report is what the agent of its only instance says, in the pod that it has now; nil if it has said nothing.
 	Report *instance.Report
+	// OldVolume says that the volume claim of its instance is older than it.
+	OldVolume bool
 	// Problem is why its pod does not come up; "" if it does, or nobody knows.
 	Problem string
 }
@@ -146,6 +148,8 @@ func (x *scene) judge(now *v1alpha1.DrillStatus) {
 	}
 	x.out.Drill.Status = now
 	switch {
+	case x.Drilled.OldVolume:
+		x.endDrill(now, v1alpha1.DrillFailed, "the volume of an earlier drill is in its way: delete the volume claims of MySQLCluster %s", x.Drilled.Cluster.Name)
 	case restore != nil && restore.State == instance.RestoreDone:
 		if restore.Took > 0 {
 			now.Took = &metav1.Duration{Duration: restore.Took.Round(time.Second)}

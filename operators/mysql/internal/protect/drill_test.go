@@ -177,6 +177,15 @@ func TestADrillIsJudged(t *testing.T) {
 	}
 }
 
+// TestADrillIsNotJudgedByWhatIsOld: the volume of an earlier one would be what that has brought back.
+func TestADrillIsNotJudgedByWhatIsOld(t *testing.T) {
+	w := proving(t)
+	w.rehearsing(time.Minute, &instance.Report{Restored: true}).OldVolume = true
+	if s := Decide(w.Input).Drill.Status; s.Result != v1alpha1.DrillFailed || !strings.Contains(s.Message, "delete the volume claims of MySQLCluster db-drill") {
+		t.Errorf("%+v", s)
+	}
+}
+
 // TestADrillGoesOnceItIsRecorded: never before its end is in the status, so that no end is lost with an operator that ends as well.
 func TestADrillGoesOnceItIsRecorded(t *testing.T) {
 	w := proving(t)
