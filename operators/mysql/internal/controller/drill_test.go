@@ -58,6 +58,7 @@ func (w *world) rehearsedPod(alone bool) {
 			w.t.Fatal(err)
 		}
 	}
+	containers := corev1.PodSpec{Containers: []corev1.Container{{Name: manifest.ServerContainer, Image: "registry.example.com/mysql"}}}
 	switch {
 	case set.UID != "" && (drill == nil || !metav1.IsControlledBy(&set, drill)):
 		for _, object := range []client.Object{&set, &pod} {
@@ -70,19 +71,18 @@ func (w *world) rehearsedPod(alone bool) {
 		return
 	case set.UID == "":
 		labels := map[string]string{manifest.LabelCluster: drill.Name}
-		container := corev1.Container{Name: manifest.ServerContainer, Image: "registry.example.com/mysql"}
 		set = appsv1.StatefulSet{
 			ObjectMeta: metav1.ObjectMeta{Namespace: w.name.Namespace, Name: "db-drill", Labels: labels,
 				OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(drill, v1alpha1.SchemeGroupVersion.WithKind("MySQLCluster"))}},
 			Spec: appsv1.StatefulSetSpec{Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{container}}}},
+				ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: containers}},
 		}
 		w.make(&set)
 	}
 	pod = corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.name.Namespace, Name: drilledPod, Labels: set.Labels,
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.name.Namespace, Name: drilledPod, Labels: map[string]string{manifest.LabelCluster: drill.Name},
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(&set, appsv1.SchemeGroupVersion.WithKind("StatefulSet"))}},
-		Spec: set.Spec.Template.Spec,
+		Spec: containers,
 	}
 	w.make(&pod)
 	w.agents.mu.Lock()
@@ -261,6 +261,8 @@ func (w *world) rehearsed() {
 		// Nobody but the loop that is proven here would take the finalizer off.
 		return w.drill().Result == v1alpha1.DrillPassed && w.rehearsal() == nil
 	})
+	// There is no garbage collector.
+	w.rehearsedPod(false)
 }
 
 // told is the directive that an instance obeys.
