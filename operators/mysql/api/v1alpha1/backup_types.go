@@ -5,6 +5,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // Backup says where the backups of a cluster go, when they are taken, and how long they are kept.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.timeZone) || has(self.schedule)",message="timeZone is the one of schedule: set schedule as well, or leave both out"
+// +kubebuilder:validation:XValidation:rule="!has(self.seedReplicas) || !self.seedReplicas || !has(self.recipients) || size(self.recipients) == 0",message="seedReplicas needs backups that the pods can read, and with recipients they cannot: leave out one of the two"
 type Backup struct {
 	// target is where backups go. Without one nothing is taken, and the condition BackupReady says so.
 	// +optional
@@ -50,6 +51,15 @@ type Backup struct {
 	// +kubebuilder:validation:items:MaxLength=128
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^age1[02-9ac-hj-np-z]{58}$')",message="each of recipients must be an age public key as age-keygen prints it: age1 and 58 characters"
 	Recipients []string `json:"recipients,omitempty"`
+
+	// seedReplicas has new replicas made from what is stored in the target: the newest full backup, then the archive, then
+	// what the primary has committed since. So a replica, or one whose volume was lost, costs the primary hardly anything,
+	// where a copy of all its data would. Where it cannot be done, because no full backup is stored, it is of a newer
+	// server, what is stored does not reach the primary's binary logs, or holds what a forced promotion has given up, the
+	// replica is made by CLONE as ever, and an event says why. It cannot be had together with recipients, because the pods
+	// have no identity that opens what is encrypted. False by default.
+	// +optional
+	SeedReplicas bool `json:"seedReplicas,omitempty"`
 }
 
 // BackupTarget is where backups are. Exactly one of its fields is set. Each cluster keeps to a folder of its own below it, called after the UID

@@ -239,7 +239,6 @@ func (a *Agent) restore(ctx context.Context) (result restore.Result, err error) 
 	}
 	// The data are in their place by then, or the error says why not.
 	defer func() { a.ignoreEnd(errors.Join(closing(), os.RemoveAll(run))) }()
-	stages := map[restore.Stage]instance.RestoreState{restore.StageUnpack: instance.RestoreUnpacking, restore.StageReplay: instance.RestoreReplaying}
 	plan := ""
 	return restore.Run(ctx, restore.Options{
 		Store: store, Cluster: o.Duty.Cluster, Identities: identities, DataDir: a.paths.data, Target: o.target,
@@ -254,6 +253,9 @@ func (a *Agent) restore(ctx context.Context) (result restore.Result, err error) 
 		},
 	})
 }
+
+// stages are what reports call the stages of a restore.
+var stages = map[restore.Stage]instance.RestoreState{restore.StageUnpack: instance.RestoreUnpacking, restore.StageReplay: instance.RestoreReplaying}
 
 // identitiesIn reads the age identities of a mounted Secret; none if there is no such Secret.
 func identitiesIn(folder string) ([]age.Identity, error) {

@@ -176,6 +176,8 @@ const (
 	ProblemBackupFailed = "BackupFailed"
 	// ProblemUnreachable: what is to be restored cannot be brought back from what is stored.
 	ProblemUnreachable = "TargetUnreachable"
+	// ProblemUnfit: what is stored is not of the primary's history, or ends before its binary logs begin, so that no replica can begin with it.
+	ProblemUnfit = "BackupUnfit"
 )
 
 // RestoreState is how far a restore is.
@@ -191,11 +193,11 @@ const (
 	RestoreReplaying RestoreState = "Replaying"
 	// RestoreDone: the data are in their place.
 	RestoreDone RestoreState = "Done"
-	// RestoreFailed: it has failed and is tried again; nothing was put into place.
+	// RestoreFailed: it has failed, and nothing was put into place. What a cluster begins with is tried again.
 	RestoreFailed RestoreState = "Failed"
 )
 
-// RestoreReport is how far the restore of a new cluster's first instance is.
+// RestoreReport is how far a restore is: that of a new cluster's first instance, or that which stands in for a clone.
 type RestoreReport struct {
 	State RestoreState `json:"state"`
 	// Done of Of parts or pieces are behind it.

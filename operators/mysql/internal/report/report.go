@@ -156,7 +156,9 @@ func (r *Reporter) events(obs *observe.Observation, plan topology.Plan, out act.
 		if d.Directive.Role == instance.RoleStandby && d.Directive.Epoch > obs.Topology.Record.Epoch {
 			r.Events.EmitOnce(about, "lost", fmt.Sprint(obs.Topology.Record.Epoch), status.Lost(plan.Why))
 		}
-		if d.Directive.Role == instance.RoleClone {
+		if d.Directive.Role == instance.RoleClone && d.Directive.Clone.Seed != nil {
+			r.Events.EmitOnce(about, "seed/"+d.Member, fmt.Sprint(d.Directive.Epoch, d.Directive.Clone.Why), status.Seeding(d.Member, d.Why))
+		} else if d.Directive.Role == instance.RoleClone {
 			r.Events.EmitOnce(about, "clone/"+d.Member, fmt.Sprint(d.Directive.Epoch, d.Directive.Clone.Why), status.Rebuilding(d.Member, d.Why))
 		}
 	}
@@ -165,6 +167,11 @@ func (r *Reporter) events(obs *observe.Observation, plan topology.Plan, out act.
 		if m.Report != nil && len(m.Report.Archives) > 0 {
 			folder := m.Report.Archives[len(m.Report.Archives)-1]
 			r.Events.EmitOnce(about, "archive/"+m.Name, folder, status.Archived(m.Name, folder))
+		}
+		if m.Report != nil && m.Report.Seed != nil {
+			if e, ok := status.Seeded(m.Name, *m.Report.Seed); ok {
+				r.Events.EmitOnce(about, "seeded/"+m.Name, fmt.Sprint(m.Report.Seed.State, m.Report.Seed.Plan, m.Report.Seed.Problem), e)
+			}
 		}
 		if m.Report != nil && m.Report.Rejoin != nil {
 			if e, ok := status.Rejoined(m.Name, *m.Report.Rejoin); ok {

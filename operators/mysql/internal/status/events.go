@@ -97,6 +97,28 @@ func Rebuilding(member, why string) event.Event {
 		Meaning: "An instance copies the primary's data."}.Event("%s copies the primary's data: %s", member, why)
 }
 
+// Seeding is the event of an instance that is made from a backup.
+func Seeding(member, why string) event.Event {
+	return event.Definition{Type: event.Normal, Reason: "SeedingReplica", Action: "SeedReplica",
+		Meaning: "An instance restores what is stored of the cluster, to become a replica without copying the primary's data."}.Event(
+		"%s restores the newest backup: %s", member, why)
+}
+
+// Seeded is the event of the end of that. ok is false as long as there is nothing to tell.
+func Seeded(member string, r instance.RestoreReport) (e event.Event, ok bool) {
+	switch r.State {
+	case instance.RestoreDone:
+		return event.Definition{Type: event.Normal, Reason: "ReplicaSeeded", Action: "SeedReplica",
+			Meaning: "A replica was made from what is stored of the cluster, and follows the primary from there."}.Event("%s was made from %s", member, r.Plan), true
+	case instance.RestoreFailed:
+		return event.Definition{Type: event.Warning, Reason: "ReplicaNotSeeded", Action: "SeedReplica",
+			Meaning: "A replica could not be made from what is stored of the cluster, and is made by CLONE instead; the note says why."}.Event(
+			"%s is made by CLONE: %s", member, r.Problem), true
+	case instance.RestorePlanning, instance.RestoreUnpacking, instance.RestoreReplaying:
+	}
+	return event.Event{}, false
+}
+
 // BackupMade is the event of a MySQLBackup that the operator makes.
 func BackupMade(name, why string) event.Event {
 	return event.Definition{Type: event.Normal, Reason: "BackupDue", Action: "MakeBackup",
