@@ -61,7 +61,9 @@ func (c *cluster) seed(p, m *member) instance.Directive {
 // joins waits for a blank member, and has the primary admit it beside others.
 func (c *cluster) joins(p, m *member, acks int, others ...*member) {
 	c.t.Helper()
-	m.await("an empty server", func(r instance.Report) bool { return r.State == instance.StateRunning && r.Blank && r.SealingKey != nil })
+	m.await("an empty server", func(r instance.Report) bool {
+		return r.State == instance.StateRunning && r.Blank && r.SealingKey != nil
+	})
 	c.obey(p, archiving(c.primary(acks, true, append(others, m)...), nil))
 }
 
@@ -130,7 +132,9 @@ func TestASeedThatIsKilledIsBegunAnew(t *testing.T) {
 	for death := range 2 {
 		boot := m.report().Boot
 		cmd, tell := m.spawn(t)
-		r := m.await("come up", func(r instance.Report) bool { return r.Boot != boot && r.State == instance.StateRunning && r.SealingKey != nil })
+		r := m.await("come up", func(r instance.Report) bool {
+			return r.Boot != boot && r.State == instance.StateRunning && r.SealingKey != nil
+		})
 		if !r.Blank {
 			// It had got that far; the state of its volume is what counts.
 			t.Logf("after %d deaths it is made", death)
@@ -154,7 +158,9 @@ func TestASeedThatIsKilledIsBegunAnew(t *testing.T) {
 	}
 	boot := m.report().Boot
 	m.start()
-	r := m.await("come up", func(r instance.Report) bool { return r.Boot != boot && r.State == instance.StateRunning && r.SealingKey != nil })
+	r := m.await("come up", func(r instance.Report) bool {
+		return r.Boot != boot && r.State == instance.StateRunning && r.SealingKey != nil
+	})
 	c.obey(primary, archiving(c.primary(1, true, taker, m), nil))
 	if r.Blank {
 		r = c.obey(m, c.seed(primary, m))

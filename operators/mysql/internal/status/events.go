@@ -91,20 +91,18 @@ func Lost(why string) event.Event {
 		Meaning: "The primary was found dead; its voters are fenced and one of them will be promoted."}.Event("%s", why)
 }
 
-// Rebuilding is the event of an instance whose data is being replaced.
-func Rebuilding(member, why string) event.Event {
+// Rebuilding is the event of an instance whose data is being replaced; seeded says that what is stored of the cluster is restored, if that can be.
+func Rebuilding(member, why string, seeded bool) event.Event {
+	if seeded {
+		return event.Definition{Type: event.Normal, Reason: "SeedingReplica", Action: "SeedReplica",
+			Meaning: "An instance restores what is stored of the cluster, to become a replica without copying the primary's data."}.Event(
+			"%s restores the newest backup: %s", member, why)
+	}
 	return event.Definition{Type: event.Normal, Reason: "RebuildingInstance", Action: "CloneInstance",
 		Meaning: "An instance copies the primary's data."}.Event("%s copies the primary's data: %s", member, why)
 }
 
-// Seeding is the event of an instance that is made from a backup.
-func Seeding(member, why string) event.Event {
-	return event.Definition{Type: event.Normal, Reason: "SeedingReplica", Action: "SeedReplica",
-		Meaning: "An instance restores what is stored of the cluster, to become a replica without copying the primary's data."}.Event(
-		"%s restores the newest backup: %s", member, why)
-}
-
-// Seeded is the event of the end of that. ok is false as long as there is nothing to tell.
+// Seeded is the event of the end of a restore that stands in for a copy of the data. ok is false as long as there is nothing to tell.
 func Seeded(member string, r instance.RestoreReport) (e event.Event, ok bool) {
 	switch r.State {
 	case instance.RestoreDone:
