@@ -121,6 +121,35 @@ func TestAReplicaIsMadeFromABackup(t *testing.T) {
 	c.fill(t, next, 351, 360)
 }
 
+// TestASeedOutlivesAFailover: what is restored is of the cluster's history and not of one primary's, so that a failover costs none of it. Whether it
+// fits is asked the primary that it will follow, whatever the directive says of backups by then.
+func TestASeedOutlivesAFailover(t *testing.T) {
+	c, primary, taker := stored(t, 3)
+	m := c.members[2]
+	m.start()
+	c.joins(primary, m, 1, taker)
+	c.tell(m, c.seed(primary, m))
+	m.await("restore", func(r instance.Report) bool {
+		return r.State == instance.StateCloning && r.Seed != nil && r.Seed.State != instance.RestorePlanning
+	})
+	primary.kill()
+	primary.await("report the death", func(r instance.Report) bool { return r.State != instance.StateRunning })
+	c.epoch++
+	c.obey(taker, instance.Directive{Role: instance.RoleStandby})
+	id := c.tell(m, instance.Directive{Role: instance.RoleStandby})
+	r := m.await("be told of the next epoch", func(r instance.Report) bool { return r.Directive == id })
+	if r.State != instance.StateCloning {
+		t.Errorf("it was told too late to prove anything: %s", r.State)
+	}
+	c.obey(taker, c.primary(0, true, m))
+	m.await("have restored", func(r instance.Report) bool { return r.State == instance.StateRunning && r.Blank })
+	r = c.obey(m, c.clone(taker, m, "it holds no data yet"))
+	if r.Blank || r.Seed == nil || r.Seed.State != instance.RestoreDone {
+		t.Errorf("blank %t, %+v", r.Blank, r.Seed)
+	}
+	c.follows(t, taker, m)
+}
+
 // TestASeedThatIsKilledIsBegunAnew kills the agent, and with it the server that it replays with, while it restores and when it puts what it restored
 // into place. What it comes up with is either nothing, or all of it.
 func TestASeedThatIsKilledIsBegunAnew(t *testing.T) {
