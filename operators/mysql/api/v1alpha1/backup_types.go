@@ -6,6 +6,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.timeZone) || has(self.schedule) || has(self.verify)",message="timeZone is the one of schedule and verify.schedule: set one of them as well, or leave it out"
 // +kubebuilder:validation:XValidation:rule="!has(self.verify) || !has(self.recipients) || size(self.recipients) == 0 || has(self.verify.identity)",message="verify.identity is needed, because recipients encrypt the backups: name the Secret with an age identity that opens them, or leave verify out"
+// +kubebuilder:validation:XValidation:rule="!has(self.seedReplicas) || !self.seedReplicas || !has(self.recipients) || size(self.recipients) == 0",message="seedReplicas needs backups that the pods can read, and with recipients they cannot: leave out one of the two"
 type Backup struct {
 	// target is where backups go. Without one nothing is taken, and the condition BackupReady says so.
 	// +optional
@@ -51,6 +52,15 @@ type Backup struct {
 	// +kubebuilder:validation:items:MaxLength=128
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^age1[02-9ac-hj-np-z]{58}$')",message="each of recipients must be an age public key as age-keygen prints it: age1 and 58 characters"
 	Recipients []string `json:"recipients,omitempty"`
+
+	// seedReplicas has new replicas made from what is stored in the target: the newest full backup, then the archive, then
+	// what the primary has committed since. So a replica, or one whose volume was lost, costs the primary hardly anything,
+	// where a copy of all its data would. Where it cannot be done, because no full backup is stored, it is of a newer
+	// server, what is stored does not reach the primary's binary logs, or holds what a forced promotion has given up, the
+	// replica is made by CLONE as ever, and an event says why. It cannot be had together with recipients, because the pods
+	// have no identity that opens what is encrypted. False by default.
+	// +optional
+	SeedReplicas bool `json:"seedReplicas,omitempty"`
 
 	// verify has restore drills held: what is stored is restored into a cluster of one instance, which is checked and
 	// removed again. How that went is in status.backup.drill, in the condition BackupProven, and in an alert. None by

@@ -97,6 +97,8 @@ type Agent struct {
 	published atomic.Pointer[instance.Report]
 	// restoring is how far the restore is; nil without one.
 	restoring atomic.Pointer[instance.RestoreReport]
+	// seeding is the same of a restore that stands in for a clone.
+	seeding atomic.Pointer[instance.RestoreReport]
 
 	// Everything below belongs to the loop, or to the piece of work that it runs.
 	memory memory
@@ -128,6 +130,7 @@ type Agent struct {
 // paths are the places that the agent uses.
 type paths struct {
 	root, data, fresh, temp, kapok, archive string
+	seed, seedTemp                          string
 	socket, pid, config, trial, init, ca    string
 }
 
@@ -164,6 +167,7 @@ type memory struct {
 	credentials map[string]instance.Sealed
 	sealedOf    map[string]string
 	clone       cloneMemory
+	seed        seedMemory
 	restore     restoreMemory
 	users       userMemory
 	archives    []string
@@ -219,6 +223,7 @@ func New(opts Options, operator Operator, supervisor *agent.Supervisor) (*Agent,
 		paths: paths{
 			root: root, data: filepath.Join(root, "data"), fresh: filepath.Join(root, "data.new"),
 			temp: filepath.Join(root, "tmp"), kapok: filepath.Join(root, "kapok"), archive: filepath.Join(root, "kapok", "archive"),
+			seed: filepath.Join(root, "data.seed"), seedTemp: filepath.Join(root, "tmp.seed"),
 			socket: filepath.Join(runDir, "mysqld.sock"), pid: filepath.Join(runDir, "mysqld.pid"),
 			config: filepath.Join(runDir, "my.cnf"), trial: filepath.Join(runDir, "trial.cnf"),
 			init: filepath.Join(runDir, "init.sql"), ca: filepath.Join(runDir, "source-ca.pem"),
@@ -236,6 +241,7 @@ func New(opts Options, operator Operator, supervisor *agent.Supervisor) (*Agent,
 	a.memory.users = newUserMemory()
 	a.memory.credentials, a.memory.sealedOf = map[string]instance.Sealed{}, map[string]string{}
 	a.memory.archives = listArchives(a.paths.archive)
+	a.recallSeed()
 	a.watch = volume.NewWatch(a.paths.kapok, a.paths.data)
 	a.guard = lease.NewGuard(a.fence)
 	a.prober = newProber(a.log)

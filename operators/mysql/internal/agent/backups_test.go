@@ -26,9 +26,13 @@ const clusterUID = "5f0c"
 // content is a query for all that the application has written.
 const content = "SELECT CONCAT(COUNT(*), ' rows, ', COALESCE(BIT_XOR(CRC32(CONCAT_WS('#', id, note))), 0)) FROM shop_db.orders"
 
-// backups returns what a member is told about backups, without any duty yet.
+// backups returns what a member is told about backups, without any duty yet. Without a key they are not encrypted.
 func backups(key *age.X25519Identity) *instance.BackupDuty {
-	return &instance.BackupDuty{Store: instance.Store{Volume: true}, Cluster: clusterUID, Recipients: []string{key.Recipient().String()}}
+	duty := &instance.BackupDuty{Store: instance.Store{Volume: true}, Cluster: clusterUID}
+	if key != nil {
+		duty.Recipients = []string{key.Recipient().String()}
+	}
+	return duty
 }
 
 // archiving has a directive archive.

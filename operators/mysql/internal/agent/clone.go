@@ -48,6 +48,14 @@ func (a *Agent) replace(ctx context.Context, r *run, step duty.Replace) error {
 	if err != nil {
 		return err
 	}
+	how, err := a.way(step.Duty)
+	if err != nil {
+		return err
+	}
+	if how == wayLater {
+		m.clone.retryAt = time.Now().Add(cloneRetry)
+		return nil
+	}
 	clone := state.Clone{Source: step.Duty.Source.Name, SourceExecuted: step.Duty.SourceExecuted, Errant: step.Errant, Archived: step.Errant == "" || !m.state.Kept}
 	if err := a.save(func(st *state.State) { st.Clone = &clone }); err != nil {
 		return err
@@ -61,17 +69,26 @@ func (a *Agent) replace(ctx context.Context, r *run, step duty.Replace) error {
 		Host: step.Duty.Source.Host, Port: step.Duty.Source.Port,
 		User: step.Duty.Source.Credential.Account, Password: password, CAFile: a.paths.ca,
 	}
-	uuid := m.observation.ServerUUID
-	m.clone.busy = true
 	// The turn that begins it ends long before.
-	go a.clone(context.WithoutCancel(ctx), r, step, clone, uuid, m.state.Rejoin.Archived(), source)
+	ctx = context.WithoutCancel(ctx)
+	if how == wayRestore {
+		return a.beginSeed(ctx, r, step.Duty, source)
+	}
+	m.clone.busy = true
+	if how == wayTake {
+		go a.takeSeed(ctx, r, step, clone, m.state.Seed.Holds, source)
+		return nil
+	}
+	if m.state.Seed == nil {
+		a.tellSeed(nil)
+	}
+	go a.clone(ctx, r, step, clone, m.observation.ServerUUID, m.state.Rejoin.Archived(), source)
 	return nil
 }
 
-// clone is the job behind replace. It owns nothing: each change of the state goes through the loop.
-func (a *Agent) clone(ctx context.Context, r *run, step duty.Replace, clone state.Clone, uuid, kept string, source mysqld.Source) {
+// during returns a context that ends with a run of mysqld.
+func during(ctx context.Context, r *run) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	go func() {
 		select {
 		case <-r.process.Done():
@@ -79,7 +96,17 @@ func (a *Agent) clone(ctx context.Context, r *run, step duty.Replace, clone stat
 		case <-ctx.Done():
 		}
 	}()
+	return ctx, cancel
+}
+
+// clone is the job behind replace. It owns nothing: each change of the state goes through the loop.
+func (a *Agent) clone(ctx context.Context, r *run, step duty.Replace, clone state.Clone, uuid, kept string, source mysqld.Source) {
+	ctx, cancel := during(ctx, r)
+	defer cancel()
 	err := func() error {
+		if err := a.dropSeed(); err != nil {
+			return err
+		}
 		if !clone.Archived {
 			result, err := a.archive(ctx, r, step, uuid, kept)
 			if err != nil {
@@ -114,14 +141,20 @@ func (a *Agent) clone(ctx context.Context, r *run, step duty.Replace, clone stat
 				// settleClone says whether the data are the new ones.
 				return
 			}
-			m.clone.busy, m.clone.copying = false, false
-			m.clone.failures++
-			m.clone.retryAt = time.Now().Add(min(cloneRetry<<min(m.clone.failures-1, 5), cloneRetryMax))
-			m.clone.problem = err.Error()
-			a.fail(instance.ProblemCloneFailed, err)
+			a.cloneFailed(err)
 		})
 		a.nextTurn = time.Time{}
 	}
+}
+
+// cloneFailed has the replacement of the data tried again later.
+func (a *Agent) cloneFailed(err error) {
+	m := &a.memory
+	m.clone.busy, m.clone.copying = false, false
+	m.clone.failures++
+	m.clone.retryAt = time.Now().Add(min(cloneRetry<<min(m.clone.failures-1, 5), cloneRetryMax))
+	m.clone.problem = err.Error()
+	a.fail(instance.ProblemCloneFailed, err)
 }
 
 // processEnded says whether a run's process is gone.
@@ -187,9 +220,17 @@ func (a *Agent) settleClone(ctx context.Context, r *run, o mysqld.Observation) e
 	if err := r.client.DropOldBinaryLogs(ctx); err != nil {
 		return err
 	}
-	a.log.Info("Took over the data", "donor", clone.Source, "executed", o.Executed)
+	a.log.Info("Took over the data", "donor", clone.Source, "restored", clone.Seeded, "executed", o.Executed)
+	if err := a.dropSeed(); err != nil {
+		return err
+	}
+	if seed := m.state.Seed; clone.Seeded && seed != nil {
+		a.tellSeed(&instance.RestoreReport{State: instance.RestoreDone, Plan: seed.Plan, Holds: seed.Holds})
+	}
 	m.clone = cloneMemory{}
-	return a.save(func(st *state.State) { st.Clone, st.Kept, st.Channel, st.Cloned, st.Rejoin = nil, true, nil, true, nil })
+	return a.save(func(st *state.State) {
+		st.Clone, st.Kept, st.Channel, st.Cloned, st.Rejoin, st.Seed = nil, true, nil, true, nil, nil
+	})
 }
 
 // archive keeps the errant transactions in a folder of their own on the volume, outside mysqld's data; kept are those which

@@ -352,8 +352,8 @@ func (c *cluster) tell(m *member, d instance.Directive) string {
 	return id
 }
 
-// deliver completes a directive and hands it over.
-func (c *cluster) deliver(m *member, d instance.Directive) (string, error) {
+// complete gives a directive what all of them have.
+func (c *cluster) complete(m *member, d instance.Directive) instance.Directive {
 	c.t.Helper()
 	if d.Term == 0 {
 		d.Term = c.term
@@ -371,7 +371,13 @@ func (c *cluster) deliver(m *member, d instance.Directive) (string, error) {
 	if d.BufferPoolBytes == 0 {
 		d.BufferPoolBytes = pool
 	}
-	d = d.WithID()
+	return d.WithID()
+}
+
+// deliver completes a directive and hands it over.
+func (c *cluster) deliver(m *member, d instance.Directive) (string, error) {
+	c.t.Helper()
+	d = c.complete(m, d)
 	raw, err := json.Marshal(d)
 	if err != nil {
 		c.t.Fatal(err)
@@ -440,11 +446,17 @@ func (c *cluster) clone(p, m *member, why string) instance.Directive {
 func bootstrap(t *testing.T, n int) *cluster {
 	t.Helper()
 	c := newCluster(t, n)
-	for _, m := range c.members {
+	c.found(c.members...)
+	return c
+}
+
+// found is the same for some of the members of a cluster.
+func (c *cluster) found(members ...*member) {
+	for _, m := range members {
 		m.start()
 	}
-	p, rest := c.members[0], c.members[1:]
-	for _, m := range c.members {
+	n, p, rest := len(members), members[0], members[1:]
+	for _, m := range members {
 		m.await("an empty server", func(r instance.Report) bool {
 			return r.State == instance.StateRunning && r.Blank && r.Executed == ""
 		})
@@ -460,7 +472,6 @@ func bootstrap(t *testing.T, n int) *cluster {
 		c.obey(p, c.primary(n/2, true, rest...))
 	}
 	c.app(p)
-	return c
 }
 
 // app opens a client session as the application does, once its account is there.

@@ -62,7 +62,7 @@ func (p publisher) Publish(payload json.RawMessage) error { return p(payload) }
 func (m *member) spawn(t *testing.T) (process *exec.Cmd, tell func(instance.Directive)) {
 	t.Helper()
 	options, err := json.Marshal(agent.Options{
-		Instance: m.name, DataDir: m.root, RunDir: m.runDir, UsersDir: m.usersDir, Mysqld: m.mysqld, Bind: "127.0.0.1", Port: m.port, Grace: m.grace, Restore: m.restore,
+		Instance: m.name, DataDir: m.root, RunDir: m.runDir, UsersDir: m.usersDir, Mysqld: m.mysqld, Bind: "127.0.0.1", Port: m.port, Grace: m.grace, Restore: m.restore, BackupVolume: m.volume,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -89,7 +89,7 @@ func (a *Agent) patch(r instance.Report) instance.Report {
 			r.State = instance.StateStarting
 		}
 	}
-	r.Restore = a.restoring.Load()
+	r.Restore, r.Seed = a.restoring.Load(), a.seeding.Load()
 	r.Backup = a.keeper.Report()
 	switch {
 	case isolated:

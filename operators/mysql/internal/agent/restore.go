@@ -245,9 +245,6 @@ func (a *Agent) restore(ctx context.Context) (result restore.Result, err error) 
 	}
 	// The data are in their place by then, or the error says why not.
 	defer func() { a.ignoreEnd(errors.Join(closing(), os.RemoveAll(run))) }()
-	stages := map[restore.Stage]instance.RestoreState{
-		restore.StageUnpack: instance.RestoreUnpacking, restore.StageReplay: instance.RestoreReplaying, restore.StageVerify: instance.RestoreVerifying,
-	}
 	plan := ""
 	return restore.Run(ctx, restore.Options{
 		Store: store, Cluster: o.Duty.Cluster, Identities: identities, DataDir: a.paths.data, Target: o.target,
@@ -261,6 +258,11 @@ func (a *Agent) restore(ctx context.Context) (result restore.Result, err error) 
 			a.tellRestore(instance.RestoreReport{State: stages[stage], Done: done, Of: of, Plan: plan})
 		},
 	})
+}
+
+// stages are what reports call the stages of a restore.
+var stages = map[restore.Stage]instance.RestoreState{
+	restore.StageUnpack: instance.RestoreUnpacking, restore.StageReplay: instance.RestoreReplaying, restore.StageVerify: instance.RestoreVerifying,
 }
 
 // identitiesIn reads the age identities of a mounted Secret; none if there is no such Secret.

@@ -109,7 +109,10 @@ func TestAClusterBeginsWithARestore(t *testing.T) {
 	}
 	c.obey(first, d)
 	db := c.app(first)
-	if got := written(t, open(t, first, "auditor", appPassword, "shop")); got != want.State {
+	// Accounts are made one after the other.
+	auditor := open(t, first, "auditor", appPassword, "shop")
+	awaitQuery(t, auditor, "SELECT 1")
+	if got := written(t, auditor); got != want.State {
 		t.Errorf("restored is %q, and there was %q", got, want.State)
 	}
 	if _, err := db.ExecContext(t.Context(), "CREATE TABLE after_all (id INT PRIMARY KEY)"); err != nil {

@@ -179,6 +179,13 @@ func (a *Agent) prepareData(ctx context.Context, executable string) error {
 		}
 		empty = true
 	}
+	if clone := m.state.Clone; clone != nil && clone.Seeded {
+		placed, err := a.placeSeed()
+		if err != nil {
+			return err
+		}
+		empty = empty && !placed
+	}
 	m.hasData = !empty
 	if err := a.fillData(ctx, executable, empty); err != nil {
 		return err

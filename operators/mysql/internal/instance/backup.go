@@ -194,6 +194,8 @@ const (
 	ProblemUnreachable = "TargetUnreachable"
 	// ProblemDataWrong: what was restored is not what was backed up.
 	ProblemDataWrong = "DataWrong"
+	// ProblemUnfit: what is stored is not of the primary's history, or ends before its binary logs begin, so that no replica can begin with it.
+	ProblemUnfit = "BackupUnfit"
 )
 
 // RestoreState is how far a restore is.
@@ -211,11 +213,11 @@ const (
 	RestoreVerifying RestoreState = "Verifying"
 	// RestoreDone: the data are in their place.
 	RestoreDone RestoreState = "Done"
-	// RestoreFailed: it has failed and is tried again; nothing was put into place.
+	// RestoreFailed: it has failed, and nothing was put into place. What a cluster begins with is tried again.
 	RestoreFailed RestoreState = "Failed"
 )
 
-// RestoreReport is how far the restore of a new cluster's first instance is.
+// RestoreReport is how far a restore is: that of a new cluster's first instance, or that which stands in for a clone.
 type RestoreReport struct {
 	State RestoreState `json:"state"`
 	// Done of Of parts, pieces or tables are behind it.

@@ -144,6 +144,15 @@ type CloneDuty struct {
 	SourceExecuted string `json:"sourceExecuted"`
 	// Why says why the data is replaced, for the archive's manifest and the event.
 	Why string `json:"why"`
+	// Seed, if set, is where the data may be restored from instead. An instance that cannot do so takes the donor's.
+	Seed *SeedDuty `json:"seed,omitempty"`
+}
+
+// SeedDuty is where the backups of the cluster are.
+type SeedDuty struct {
+	// Store is where they are, below the folder Cluster: the UID of the cluster.
+	Store   Store  `json:"store"`
+	Cluster string `json:"cluster"`
 }
 
 // RejoinDuty is what a former primary needs to know before it starts mysqld again: which of the transactions in its binary

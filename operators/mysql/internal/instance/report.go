@@ -118,6 +118,9 @@ type Report struct {
 	// none), and as long as they are Blank, a cluster that begins with a restore may be founded on them.
 	Restore  *RestoreReport `json:"restore,omitempty"`
 	Restored bool           `json:"restored,omitempty"`
+	// Seed is how far the restore is that stands in for a clone (CloneDuty.Seed), or how it ended; nil without one. It says RestoreFailed as long as
+	// the instance is not to be seeded any more.
+	Seed *RestoreReport `json:"seed,omitempty"`
 	// Problem is what keeps the instance from being what it is told, for people; ProblemReason is its one-word name.
 	Problem       string `json:"problem,omitempty"`
 	ProblemReason string `json:"problemReason,omitempty"`

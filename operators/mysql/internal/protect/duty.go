@@ -11,15 +11,21 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/topology"
 )
 
-// Assign adds to the directives of a plan what each instance does for backups.
+// Assign adds to the directives of a plan what each instance does for backups, and to those of instances that are cloned what they may begin with instead.
 func Assign(in Input, plan *topology.Plan) {
 	if in.Cluster.Spec.Backup == nil || in.Cluster.Spec.Backup.Target == nil {
 		return
 	}
 	x := newScene(in)
 	for i := range plan.Directives {
-		d := &plan.Directives[i].Directive
-		if d.Backup = x.duty(plan.Directives[i].Member, *d); d.Backup != nil {
+		member, d := plan.Directives[i].Member, &plan.Directives[i].Directive
+		d.Backup = x.duty(member, *d)
+		seed := x.seed(member, *d)
+		if seed != nil {
+			clone := *d.Clone
+			clone.Seed, d.Clone = seed, &clone
+		}
+		if d.Backup != nil || seed != nil {
 			*d = d.WithID()
 		}
 	}

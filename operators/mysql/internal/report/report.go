@@ -171,20 +171,31 @@ func (r *Reporter) events(obs *observe.Observation, plan topology.Plan, out act.
 		if d.Directive.Role == instance.RoleStandby && d.Directive.Epoch > obs.Topology.Record.Epoch {
 			r.Events.EmitOnce(about, "lost", fmt.Sprint(obs.Topology.Record.Epoch), status.Lost(plan.Why))
 		}
-		if d.Directive.Role == instance.RoleClone {
-			r.Events.EmitOnce(about, "clone/"+d.Member, fmt.Sprint(d.Directive.Epoch, d.Directive.Clone.Why), status.Rebuilding(d.Member, d.Why))
+		if clone := d.Directive.Clone; d.Directive.Role == instance.RoleClone {
+			r.Events.EmitOnce(about, "clone/"+d.Member, fmt.Sprint(d.Directive.Epoch, clone.Why, clone.Seed != nil), status.Rebuilding(d.Member, d.Why, clone.Seed != nil))
 		}
 	}
 	for i := range obs.Topology.Members {
-		m := &obs.Topology.Members[i]
-		if m.Report != nil && len(m.Report.Archives) > 0 {
-			folder := m.Report.Archives[len(m.Report.Archives)-1]
-			r.Events.EmitOnce(about, "archive/"+m.Name, folder, status.Archived(m.Name, folder))
+		if m := &obs.Topology.Members[i]; m.Report != nil {
+			r.told(about, m.Name, m.Report)
 		}
-		if m.Report != nil && m.Report.Rejoin != nil {
-			if e, ok := status.Rejoined(m.Name, *m.Report.Rejoin); ok {
-				r.Events.EmitOnce(about, "rejoin/"+m.Name, fmt.Sprint(m.Report.Rejoin.Epoch, m.Report.Rejoin.Doubt), e)
-			}
+	}
+}
+
+// told sends the events of what an instance says that it has done.
+func (r *Reporter) told(about event.Object, member string, said *instance.Report) {
+	if n := len(said.Archives); n > 0 {
+		folder := said.Archives[n-1]
+		r.Events.EmitOnce(about, "archive/"+member, folder, status.Archived(member, folder))
+	}
+	if said.Seed != nil {
+		if e, ok := status.Seeded(member, *said.Seed); ok {
+			r.Events.EmitOnce(about, "seed/"+member, fmt.Sprint(said.Seed.State, said.Seed.Plan, said.Seed.Problem), e)
+		}
+	}
+	if said.Rejoin != nil {
+		if e, ok := status.Rejoined(member, *said.Rejoin); ok {
+			r.Events.EmitOnce(about, "rejoin/"+member, fmt.Sprint(said.Rejoin.Epoch, said.Rejoin.Doubt), e)
 		}
 	}
 }

@@ -143,8 +143,29 @@ func message(in Input, m *topology.Member) string {
 		return "it keeps its old configuration: " + m.Report.ConfigError
 	case m.Report.RestartNeeded:
 		return "its new configuration waits for a restart"
+	case m.Report.State == instance.StateCloning && seeding(m.Report.Seed) != "":
+		return seeding(m.Report.Seed)
 	case m.Report.State == instance.StateCloning:
 		return "it is copying the primary's data"
+	}
+	return ""
+}
+
+// seeding says how far a restore is that stands in for a copy of the primary's data; "" if none is at work.
+func seeding(r *instance.RestoreReport) string {
+	if r == nil {
+		return ""
+	}
+	// In steps of ten: who reads it does not want to be told of each part.
+	percent := 10 * (10 * r.Done / max(1, r.Of))
+	switch r.State {
+	case instance.RestorePlanning:
+		return "it is made from a backup"
+	case instance.RestoreUnpacking:
+		return fmt.Sprintf("it is made from %s: unpacking, %d %% done", r.Plan, percent)
+	case instance.RestoreReplaying:
+		return fmt.Sprintf("it is made from %s: replaying, %d %% done", r.Plan, percent)
+	case instance.RestoreDone, instance.RestoreFailed:
 	}
 	return ""
 }

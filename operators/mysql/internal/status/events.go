@@ -91,10 +91,30 @@ func Lost(why string) event.Event {
 		Meaning: "The primary was found dead; its voters are fenced and one of them will be promoted."}.Event("%s", why)
 }
 
-// Rebuilding is the event of an instance whose data is being replaced.
-func Rebuilding(member, why string) event.Event {
+// Rebuilding is the event of an instance whose data is being replaced; seeded says that what is stored of the cluster is restored, if that can be.
+func Rebuilding(member, why string, seeded bool) event.Event {
+	if seeded {
+		return event.Definition{Type: event.Normal, Reason: "SeedingReplica", Action: "SeedReplica",
+			Meaning: "An instance restores what is stored of the cluster, to become a replica without copying the primary's data."}.Event(
+			"%s restores the newest backup: %s", member, why)
+	}
 	return event.Definition{Type: event.Normal, Reason: "RebuildingInstance", Action: "CloneInstance",
 		Meaning: "An instance copies the primary's data."}.Event("%s copies the primary's data: %s", member, why)
+}
+
+// Seeded is the event of the end of a restore that stands in for a copy of the data. ok is false as long as there is nothing to tell.
+func Seeded(member string, r instance.RestoreReport) (e event.Event, ok bool) {
+	switch r.State {
+	case instance.RestoreDone:
+		return event.Definition{Type: event.Normal, Reason: "ReplicaSeeded", Action: "SeedReplica",
+			Meaning: "A replica was made from what is stored of the cluster, and follows the primary from there."}.Event("%s was made from %s", member, r.Plan), true
+	case instance.RestoreFailed:
+		return event.Definition{Type: event.Warning, Reason: "ReplicaNotSeeded", Action: "SeedReplica",
+			Meaning: "A replica could not be made from what is stored of the cluster, and is made by CLONE instead; the note says why."}.Event(
+			"%s is made by CLONE: %s", member, r.Problem), true
+	case instance.RestorePlanning, instance.RestoreUnpacking, instance.RestoreReplaying:
+	}
+	return event.Event{}, false
 }
 
 // BackupMade is the event of a MySQLBackup that the operator makes.

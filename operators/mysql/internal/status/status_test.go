@@ -375,6 +375,15 @@ func TestInstances(t *testing.T) {
 		"a clone": {func(in *Input) {
 			in.at("db-1").Report.State, in.at("db-1").Report.Role = instance.StateCloning, instance.RoleClone
 		}, v1alpha1.InstanceStatus{Role: "Clone", State: "Cloning", Voter: true, Version: "9.7.1", Message: "it is copying the primary's data"}},
+		"a restore in place of a clone": {func(in *Input) {
+			in.at("db-1").Report.State, in.at("db-1").Report.Role = instance.StateCloning, instance.RoleClone
+			in.at("db-1").Report.Seed = &instance.RestoreReport{State: instance.RestoreReplaying, Done: 19, Of: 40, Plan: "full backup x and 40 pieces of the archive"}
+		}, v1alpha1.InstanceStatus{Role: "Clone", State: "Cloning", Voter: true, Version: "9.7.1",
+			Message: "it is made from full backup x and 40 pieces of the archive: replaying, 40 % done"}},
+		"a clone after a restore that failed": {func(in *Input) {
+			in.at("db-1").Report.State, in.at("db-1").Report.Role = instance.StateCloning, instance.RoleClone
+			in.at("db-1").Report.Seed = &instance.RestoreReport{State: instance.RestoreFailed, Problem: "it is damaged"}
+		}, v1alpha1.InstanceStatus{Role: "Clone", State: "Cloning", Voter: true, Version: "9.7.1", Message: "it is copying the primary's data"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := scene()

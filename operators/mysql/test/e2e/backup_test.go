@@ -11,6 +11,7 @@ import (
 	"time"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -45,6 +46,7 @@ func TestBackups(t *testing.T) {
 		step{"when the store comes, it is backed up by itself", a.firstBackup},
 		step{"a backup is taken when somebody asks, while clients write and the primary dies", a.onDemand},
 		step{"what was committed is archived within a minute", a.mistake},
+		step{"a new replica is made from what is stored", a.seed},
 		step{"a new cluster begins as of before a mistake", a.restore},
 		step{"what is stored is proven by a drill", a.proof},
 		step{"alerts fire while writes are not archived, when the newest backup is old, and when a drill has failed", a.alerts},
@@ -129,6 +131,28 @@ func (a *archived) mistake(ctx context.Context, t *testing.T, s *scene) {
 		return c.Status.Backup != nil && c.Status.Backup.RestorableTo != nil && c.Status.Backup.RestorableTo.After(a.before)
 	}))(t, "archive")
 	got(s.WaitCondition(ctx, time.Minute, mysqlv1.ConditionBackupReady, metav1.ConditionTrue, ""))(t, "be backed up")
+}
+
+// seed has one more replica for a while, which is not copied from the primary.
+func (a *archived) seed(ctx context.Context, t *testing.T, s *scene) {
+	scale := func(to int32) {
+		t.Helper()
+		must(t, "scale", s.Update(ctx, func(spec *mysqlv1.MySQLClusterSpec) { spec.Instances, spec.Backup.SeedReplicas = to, true }))
+		got(s.WaitFor(ctx, healthyTimeout, "to have scaled", func(c *mysqlv1.MySQLCluster) bool {
+			return lab.Healthy(c) && c.Status.ReadyInstances == to
+		}))(t, "scale")
+	}
+	scale(4)
+	var events eventsv1.EventList
+	must(t, "list the events", suite.lab.Client.List(ctx, &events, client.InNamespace(s.Key.Namespace)))
+	told := func(reason string) bool {
+		return slices.ContainsFunc(events.Items, func(e eventsv1.Event) bool { return e.Reason == reason && e.Regarding.Name == s.Key.Name })
+	}
+	if !told("ReplicaSeeded") || told("ReplicaNotSeeded") {
+		t.Error("the new replica was not made from a backup")
+	}
+	verify(ctx, t, s)
+	scale(3)
 }
 
 // restore founds a cluster like the other on what is stored of it.

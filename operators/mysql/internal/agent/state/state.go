@@ -34,6 +34,8 @@ type State struct {
 	Restore *Restore `json:"restore,omitempty"`
 	// Clone is set while the data are being replaced.
 	Clone *Clone `json:"clone,omitempty"`
+	// Seed is a restore that stands in for a clone, until the data are replaced.
+	Seed *Seed `json:"seed,omitempty"`
 	// Cloned is set when the data were replaced, until another role than RoleClone is accepted.
 	Cloned bool `json:"cloned,omitempty"`
 	// Rejoin is the newest return as a follower after an epoch was served.
@@ -69,6 +71,21 @@ type Clone struct {
 	// SetAside, if set, is the archive's folder into which the whole data folder is to be moved before anything else,
 	// because errant transactions were in no log file any more.
 	SetAside string `json:"setAside,omitempty"`
+	// Seeded says that the data that were restored beside the present ones take their place; then SourceExecuted is what they hold. Begun is set too.
+	Seeded bool `json:"seeded,omitempty"`
+}
+
+// Seed is a restore that stands in for a clone. What it restores is beside the data, and nothing of them is touched before it is whole.
+type Seed struct {
+	// Attempts is how many were begun.
+	Attempts int `json:"attempts"`
+	// Whole says that all of it is there, Holds what it holds, Plan in words from what.
+	Whole bool   `json:"whole,omitempty"`
+	Holds string `json:"holds,omitempty"`
+	Plan  string `json:"plan,omitempty"`
+	// Problem is why it is not tried any more, and ProblemReason its one-word name: CLONE is the way then.
+	Problem       string `json:"problem,omitempty"`
+	ProblemReason string `json:"problemReason,omitempty"`
 }
 
 // Rejoin is the return of a former primary without rebuilding. Each step is on the volume before the next one begins.

@@ -45,7 +45,7 @@ func fields() map[reflect.Type]string {
 		reflect.TypeFor[instance.PrimaryDuty](): "Acks, Serve, Admitted, Bootstrap: encoded. LeaseMillis: constant",
 		reflect.TypeFor[instance.Peer]():        "Name, Key: encoded",
 		reflect.TypeFor[instance.ReplicaDuty](): "Source, Acknowledge, CatchUp, OpenAfter, Closing: encoded",
-		reflect.TypeFor[instance.CloneDuty]():   "Source, SourceExecuted, Why: encoded",
+		reflect.TypeFor[instance.CloneDuty]():   "Source, SourceExecuted, Why: encoded. Seed: added to a plan, not in this world",
 		reflect.TypeFor[instance.RejoinDuty]():  "Source, ServerUUID, Holds: encoded",
 		reflect.TypeFor[instance.Source]():      "Name, ServerUUID, Credential: encoded. Host, Port, CA: follow",
 		reflect.TypeFor[instance.Sealed]():      "Epoch, Key, Box: encoded. Account: follows",

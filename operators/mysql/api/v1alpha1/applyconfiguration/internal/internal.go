@@ -56,6 +56,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: schedule
       type:
         scalar: string
+    - name: seedReplicas
+      type:
+        scalar: boolean
     - name: target
       type:
         namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.BackupTarget

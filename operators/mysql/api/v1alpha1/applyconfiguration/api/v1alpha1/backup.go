@@ -25,6 +25,13 @@ type BackupApplyConfiguration struct {
 	// all of them, and each of their identities can restore it. The operator and the pods never see an identity; keep it
 	// where you do not keep the backups. None by default: what is stored is not encrypted.
 	Recipients []string `json:"recipients,omitempty"`
+	// seedReplicas has new replicas made from what is stored in the target: the newest full backup, then the archive, then
+	// what the primary has committed since. So a replica, or one whose volume was lost, costs the primary hardly anything,
+	// where a copy of all its data would. Where it cannot be done, because no full backup is stored, it is of a newer
+	// server, what is stored does not reach the primary's binary logs, or holds what a forced promotion has given up, the
+	// replica is made by CLONE as ever, and an event says why. It cannot be had together with recipients, because the pods
+	// have no identity that opens what is encrypted. False by default.
+	SeedReplicas *bool `json:"seedReplicas,omitempty"`
 	// verify has restore drills held: what is stored is restored into a cluster of one instance, which is checked and
 	// removed again. How that went is in status.backup.drill, in the condition BackupProven, and in an alert. None by
 	// default: nobody knows whether a backup is good before it is needed.
@@ -84,6 +91,14 @@ func (b *BackupApplyConfiguration) WithRecipients(values ...string) *BackupApply
 	for i := range values {
 		b.Recipients = append(b.Recipients, values[i])
 	}
+	return b
+}
+
+// WithSeedReplicas sets the SeedReplicas field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the SeedReplicas field is set to the value of the last call.
+func (b *BackupApplyConfiguration) WithSeedReplicas(value bool) *BackupApplyConfiguration {
+	b.SeedReplicas = &value
 	return b
 }
 
