@@ -3,6 +3,7 @@ package agent
 import (
 	"path/filepath"
 
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/full"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/protect"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/target"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
@@ -15,6 +16,9 @@ func (a *Agent) newKeeper() *protect.Keeper {
 		Instance: a.opts.Instance, DataDir: a.paths.data, CopyDir: filepath.Join(a.paths.root, "backup"),
 		Open: func(s instance.Store) (objectstore.Store, func() error, error) {
 			return target.Open(s, a.opts.BackupCredentials, a.opts.BackupVolume)
+		},
+		Tools: full.Tools{
+			Mysqld: a.opts.Mysqld, RunDir: filepath.Join(filepath.Dir(a.paths.socket), "backup"), Supervisor: a.supervisor,
 		},
 		Changed: a.poke, Logger: a.log,
 	})

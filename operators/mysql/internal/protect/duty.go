@@ -37,7 +37,7 @@ func (x *scene) duty(member string, d instance.Directive) *instance.BackupDuty {
 	}
 	// Through a failover the copy goes on. It ends with the data that it is made of.
 	if b := x.taking; b != nil && b.Status.Instance == member && d.Role != instance.RoleClone {
-		duty.Full = &instance.FullDuty{Name: b.Name, Attempt: int(b.Status.Attempt), Confirmed: x.confirmed(member, b)}
+		duty.Full = &instance.FullDuty{Name: b.Name, Attempt: int(b.Status.Attempt), Confirmed: x.confirmed(member, b), Method: string(x.Cluster.Spec.Backup.Method)}
 	}
 	if duty.Archive == nil && duty.Full == nil {
 		return nil

@@ -41,6 +41,8 @@ type Options struct {
 	DataDir, CopyDir string
 	// Open opens a store. The function that comes with it closes it.
 	Open func(instance.Store) (objectstore.Store, func() error, error)
+	// Tools are the programs of Percona XtraBackup, for those full backups that are taken by them.
+	Tools full.Tools
 	// Changed, if set, is called when there is something new to report.
 	Changed func()
 	// Logger receives what happens.
@@ -246,7 +248,7 @@ func (s Situation) taking() string {
 	if s.Duty == nil || s.Duty.Full == nil || s.Server == nil || s.Replacing {
 		return ""
 	}
-	return fmt.Sprintf("%s as attempt %d at %s", s.destination(), s.Duty.Full.Attempt, s.Duty.Full.Name)
+	return fmt.Sprintf("%s as attempt %d at %s by %s", s.destination(), s.Duty.Full.Attempt, s.Duty.Full.Name, s.Duty.Full.Method)
 }
 
 // destination is where backups go, and for whom.
