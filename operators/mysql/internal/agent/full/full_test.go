@@ -296,9 +296,11 @@ func TestWhatCloneDoesNotCopyIsNoBackup(t *testing.T) {
 	if err := i.options.Server.CopyTo(t.Context(), i.options.CopyDir); err != nil {
 		t.Fatal(err)
 	}
-	if got := servers.Run(t, program, i.options.CopyDir).Text("SELECT COUNT(*) FROM shop.m"); got != "0" {
+	s := servers.Run(t, program, i.options.CopyDir)
+	if got := s.Text("SELECT COUNT(*) FROM shop.m"); got != "0" {
 		t.Errorf("CLONE has copied %s rows: there is no reason any more to refuse", got)
 	}
+	s.Stop()
 	for n := range 6 {
 		i.Do(fmt.Sprintf("CREATE TABLE shop.c%d (a INT NOT NULL) ENGINE=%s", n, []string{"CSV", "ARCHIVE"}[n%2]))
 	}
