@@ -14,11 +14,11 @@ import (
 func (a *Agent) newKeeper() *protect.Keeper {
 	return protect.New(protect.Options{
 		Instance: a.opts.Instance, DataDir: a.paths.data, CopyDir: filepath.Join(a.paths.root, "backup"),
-		Open: func(s instance.Store) (objectstore.Store, func() error, error) {
-			return target.Open(s, a.opts.BackupCredentials, a.opts.BackupVolume)
-		},
 		Tools: full.Tools{
 			Mysqld: a.opts.Mysqld, RunDir: filepath.Join(filepath.Dir(a.paths.socket), "backup"), Supervisor: a.supervisor,
+		},
+		Open: func(s instance.Store) (objectstore.Store, func() error, error) {
+			return target.Open(s, a.opts.BackupCredentials, a.opts.BackupVolume)
 		},
 		Changed: a.poke, Logger: a.log,
 	})

@@ -71,9 +71,9 @@ func (k *Keeper) take(ctx context.Context, s Situation) (m backup.Full, taken bo
 		return m, false, err
 	}
 	m, err = full.Take(ctx, full.Options{
+		Method: wanted.Method, Tools: k.opts.Tools,
 		Store: store, Cluster: s.Duty.Cluster, Name: wanted.Name, Instance: k.opts.Instance, Server: s.Server, DataDir: k.opts.DataDir,
 		CopyDir: k.opts.CopyDir, Recipients: sealed, Before: wanted.Attempt * attemptParts,
-		Method: wanted.Method, Tools: k.opts.Tools,
 		Progress: func(done, of int64) {
 			k.progress(func(r *instance.FullReport) { r.State, r.Percent = instance.FullStoring, percent(done, of) })
 		},

@@ -39,10 +39,10 @@ type Options struct {
 	Instance string
 	// DataDir is its data folder. CopyDir is where the copies for full backups are made: a folder on the same volume, which is the keeper's alone.
 	DataDir, CopyDir string
-	// Open opens a store. The function that comes with it closes it.
-	Open func(instance.Store) (objectstore.Store, func() error, error)
 	// Tools are the programs of Percona XtraBackup, for those full backups that are taken by them.
 	Tools full.Tools
+	// Open opens a store. The function that comes with it closes it.
+	Open func(instance.Store) (objectstore.Store, func() error, error)
 	// Changed, if set, is called when there is something new to report.
 	Changed func()
 	// Logger receives what happens.
