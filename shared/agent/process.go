@@ -27,6 +27,8 @@ type Spec struct {
 	Dir string
 	// Credential changes the user; nil inherits it.
 	Credential *syscall.Credential
+	// Stdin is what the process reads; nil is an empty input.
+	Stdin *os.File
 	// Stdout and Stderr receive the output; nil discards it. A writer that is
 	// not an *os.File is fed by a pipe, and must not block for long.
 	Stdout, Stderr io.Writer
@@ -85,6 +87,10 @@ func (s *Supervisor) Start(spec Spec) (*Process, error) {
 		Setpgid:    true,
 		Pdeathsig:  syscall.SIGKILL,
 		Credential: spec.Credential,
+	}
+	if spec.Stdin != nil {
+		// A nil file in the interface would not be no input.
+		cmd.Stdin = spec.Stdin
 	}
 	closers, err := wire(cmd, spec)
 	if err != nil {

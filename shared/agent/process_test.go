@@ -187,6 +187,33 @@ func TestStartPassesItsSpecOn(t *testing.T) {
 	eventually(t, "the output arrives", func() bool { return out.String() == want && errs.String() == "oops\n" })
 }
 
+func TestAProcessReadsWhatItIsGiven(t *testing.T) {
+	var s Supervisor
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said buffer
+	p := sh(t, &s, "cat; echo end", func(spec *Spec) { spec.Stdin, spec.Stdout = in, &said })
+	if err := in.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.WriteString("a line\n"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it has read", func() bool { return said.String() == "a line\n" })
+	// It ends with its input: nobody else holds the other end.
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, p)
+	eventually(t, "it has come to the end", func() bool { return said.String() == "a line\nend\n" })
+	// Without any input there is nothing to read.
+	if exit := wait(t, sh(t, &s, "[ -z \"$(cat)\" ]", nil)); exit.Code != 0 {
+		t.Errorf("without an input it %s", exit)
+	}
+}
+
 func TestKillTakesTheWholeGroup(t *testing.T) {
 	var s Supervisor
 	var out buffer

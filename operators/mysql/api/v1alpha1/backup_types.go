@@ -43,6 +43,15 @@ type Backup struct {
 	// +kubebuilder:validation:Maximum=1000
 	Keep int32 `json:"keep,omitempty"`
 
+	// method is how full backups are taken. clone (default) copies by MySQL's own CLONE plugin, needs nothing in the image and,
+	// for as long as the copy is being stored, room for it on the volume; it copies only what InnoDB holds, and is refused while
+	// there are tables of another engine. xtrabackup streams from Percona XtraBackup without a copy on the volume, and copies
+	// tables of the other engines too; the image must carry its programs xtrabackup and xbstream, in a version made for that of
+	// MySQL. A backup is restored by the method it was taken by, whatever this says.
+	// +optional
+	// +kubebuilder:default=clone
+	Method BackupMethod `json:"method,omitempty"`
+
 	// recipients are age public keys, as age-keygen prints them ("age1..."). With any, whatever is stored is encrypted for
 	// all of them, and each of their identities can restore it. The operator and the pods never see an identity; keep it
 	// where you do not keep the backups. None by default: what is stored is not encrypted.
@@ -86,6 +95,19 @@ type Verify struct {
 	// +optional
 	Identity *SecretReference `json:"identity,omitempty"`
 }
+
+// BackupMethod is how full backups are taken.
+//
+// +kubebuilder:validation:Enum=clone;xtrabackup
+type BackupMethod string
+
+// The methods of full backups.
+const (
+	// MethodClone copies by the CLONE plugin.
+	MethodClone BackupMethod = "clone"
+	// MethodXtraBackup streams from Percona XtraBackup.
+	MethodXtraBackup BackupMethod = "xtrabackup"
+)
 
 // BackupTarget is where backups are. Exactly one of its fields is set. Each cluster keeps to a folder of its own below it, called after the UID
 // of its MySQLCluster, so that several may share one.

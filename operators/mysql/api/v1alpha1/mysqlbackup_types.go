@@ -149,6 +149,11 @@ type MySQLBackupStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	Version string `json:"version,omitempty"`
 
+	// method is how it was taken.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	Method string `json:"method,omitempty"`
+
 	// size is how much is stored.
 	// +optional
 	// +kubebuilder:validation:MaxLength=32

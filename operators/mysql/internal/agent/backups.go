@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/full"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/protect"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/sandbox"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/target"
@@ -17,6 +18,9 @@ import (
 func (a *Agent) newKeeper() *protect.Keeper {
 	return protect.New(protect.Options{
 		Instance: a.opts.Instance, DataDir: a.paths.data, CopyDir: filepath.Join(a.paths.root, "backup"),
+		Tools: full.Tools{
+			Mysqld: a.opts.Mysqld, RunDir: filepath.Join(filepath.Dir(a.paths.socket), "backup"), Supervisor: a.supervisor,
+		},
 		Open: func(s instance.Store) (objectstore.Store, func() error, error) {
 			return target.Open(s, a.opts.BackupCredentials, a.opts.BackupVolume)
 		},

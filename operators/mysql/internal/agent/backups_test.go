@@ -16,6 +16,7 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/servers"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/standin"
 	shared "github.com/kapok-operators/kapok/shared/agent"
 	"github.com/kapok-operators/kapok/shared/objectstore/folder"
 )
@@ -54,7 +55,12 @@ func taking(d instance.Directive, key *age.X25519Identity, full instance.FullDut
 // takeFull plays the operator while a member takes a full backup: it confirms what the copy holds when the primary has executed it.
 func (c *cluster) takeFull(primary, m *member, duty func() instance.Directive, key *age.X25519Identity, name string) *instance.StoredFull {
 	c.t.Helper()
-	full := instance.FullDuty{Name: name, Attempt: 1, Prove: true}
+	return c.takeFullAs(primary, m, duty, key, instance.FullDuty{Name: name, Attempt: 1, Prove: true})
+}
+
+// takeFullAs is takeFull as somebody wants it.
+func (c *cluster) takeFullAs(primary, m *member, duty func() instance.Directive, key *age.X25519Identity, full instance.FullDuty) *instance.StoredFull {
+	c.t.Helper()
 	c.tell(m, taking(duty(), key, full))
 	in := func(state instance.FullState) func(instance.Report) bool {
 		return func(r instance.Report) bool {
@@ -156,6 +162,27 @@ func TestWhatIsBackedUpComesBack(t *testing.T) {
 	s.DB.SetMaxOpenConns(1)
 	s.Do("USE shop_db")
 	checkRows(t, s.DB, acked)
+}
+
+// TestAnAgentStreamsABackup has an agent take a backup by stand-ins for the programs of Percona XtraBackup, with the account that it has made itself.
+func TestAnAgentStreamsABackup(t *testing.T) {
+	t.Setenv("PATH", standin.XtraBackup(t, filepath.Dir(server(t)))+":"+os.Getenv("PATH"))
+	c := bootstrap(t, 1)
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	primary := c.members[0]
+	full := instance.FullDuty{Name: "first", Attempt: 1, Method: "xtrabackup"}
+	stored := c.takeFullAs(primary, primary, func() instance.Directive { return archiving(c.primary(0, true), key) }, key, full)
+	if stored == nil || stored.Method != "xtrabackup" || !stored.Sealed || stored.StoredBytes == 0 {
+		t.Errorf("it is stored as %+v", stored)
+	}
+	for _, dir := range []string{filepath.Join(primary.root, "backup"), filepath.Join(primary.runDir, "backup")} {
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("%s is left: %v", dir, err)
+		}
+	}
 }
 
 // awaitArchived waits until the archive is marked complete with what was executed.

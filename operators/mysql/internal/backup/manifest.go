@@ -31,11 +31,11 @@ type Full struct {
 	Within gtid.Set `json:"within"`
 	// Newest is no earlier than when the newest transaction in it was committed, by the clock of the primary that committed it.
 	Newest time.Time `json:"newest"`
-	// Bytes is the size of the copy, unpacked.
+	// Bytes is the size of the copy, unpacked; by the method xtrabackup, that of the stream.
 	Bytes int64 `json:"bytes"`
 	// Sealed says that the parts are encrypted.
 	Sealed bool `json:"sealed,omitempty"`
-	// Parts are what it is stored in. Each can be unpacked without the others.
+	// Parts are what it is stored in. By the method clone each can be unpacked without the others; by xtrabackup they are stretches of one stream.
 	Parts []Part `json:"parts"`
 	// Tables are the tables in it that are not the server's own, if the copy was proven before it was stored; Holds and Within are then the same. Only
 	// a server of the same Version computes the same checksums. Readers of before there were any pass over them.
@@ -56,8 +56,9 @@ type Part struct {
 	Number int `json:"number"`
 	// Digest is what is stored.
 	objectstore.Digest
-	// Files are the paths of the files and folders in it, relative to the data folder. That of a folder ends in a slash.
-	Files []string `json:"files"`
+	// Files are the paths of the files and folders in it, relative to the data folder. That of a folder ends in a slash. There are none in a
+	// stretch of a stream.
+	Files []string `json:"files,omitempty"`
 }
 
 // Piece is the manifest of a stretch of the binary log.

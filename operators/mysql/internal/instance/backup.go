@@ -67,6 +67,8 @@ type FullDuty struct {
 	Name string `json:"name"`
 	// Attempt counts the attempts; another number lets an instance that has failed try again.
 	Attempt int `json:"attempt"`
+	// Method is how it is taken: clone, also without one, or xtrabackup.
+	Method string `json:"method,omitempty"`
 	// Confirmed is FullReport.Within of this attempt once the primary is known to have executed it: what the copy holds is acknowledged, and cannot
 	// be undone by a failover. Before, the backup is not finished.
 	Confirmed string `json:"confirmed,omitempty"`
@@ -129,6 +131,8 @@ type StoredFull struct {
 	// Instance is whose data it is a copy of, Version that of its server.
 	Instance string `json:"instance"`
 	Version  string `json:"version"`
+	// Method is how it was taken.
+	Method string `json:"method,omitempty"`
 	// Began and Finished are when it was taken. Newest is no earlier than the newest transaction in it: the earliest moment that can be restored from it.
 	Began    time.Time `json:"began"`
 	Finished time.Time `json:"finished"`

@@ -273,7 +273,7 @@ func finish(b *v1alpha1.MySQLBackup, stored *instance.StoredFull) {
 	}
 	s := &b.Status
 	s.Phase, s.Message, s.FailedAt = v1alpha1.BackupCompleted, "stored as a whole", nil
-	s.Instance, s.Version, s.Encrypted = stored.Instance, stored.Version, stored.Sealed
+	s.Instance, s.Version, s.Method, s.Encrypted = stored.Instance, stored.Version, stored.Method, stored.Sealed
 	s.StartedAt, s.FinishedAt, s.RestorableFrom = at(stored.Began), at(stored.Finished), at(upToSecond(stored.Newest))
 	s.Size, s.DataSize = bytes(stored.StoredBytes), bytes(stored.Bytes)
 	s.GTIDs = stored.Holds

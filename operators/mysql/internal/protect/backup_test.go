@@ -148,7 +148,7 @@ func TestWhatIsStoredIsTold(t *testing.T) {
 	w.archive.Stored = append(w.archive.Stored, full("monday", now))
 	u, _ := update(Decide(w.Input), "monday")
 	s := u.Status
-	if s.Instance != "db-1" || s.Version != "9.7.1" || !s.Encrypted || s.Size != "900Mi" || s.DataSize != "3072Mi" || s.GTIDs != held {
+	if s.Instance != "db-1" || s.Version != "9.7.1" || !s.Encrypted || s.Size != "900Mi" || s.DataSize != "3072Mi" || s.GTIDs != held || s.Method != "clone" {
 		t.Errorf("%+v", s)
 	}
 	if !s.FinishedAt.Time.Equal(now) || !s.RestorableFrom.Time.Equal(now.Add(-29*time.Second)) {

@@ -44,7 +44,10 @@ func (x *scene) duty(member string, d instance.Directive) *instance.BackupDuty {
 	}
 	// Through a failover the copy goes on. It ends with the data that it is made of.
 	if b := x.taking; b != nil && b.Status.Instance == member && d.Role != instance.RoleClone {
-		duty.Full = &instance.FullDuty{Name: b.Name, Attempt: int(b.Status.Attempt), Confirmed: x.confirmed(member, b), Prove: x.Cluster.Spec.Backup.Verify != nil}
+		duty.Full = &instance.FullDuty{
+			Name: b.Name, Attempt: int(b.Status.Attempt), Confirmed: x.confirmed(member, b), Method: string(x.Cluster.Spec.Backup.Method),
+			Prove: x.Cluster.Spec.Backup.Verify != nil,
+		}
 	}
 	if duty.Archive == nil && duty.Full == nil {
 		return nil

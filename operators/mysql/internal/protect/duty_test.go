@@ -89,8 +89,12 @@ func TestACopyIsConfirmedByThePrimary(t *testing.T) {
 		}
 		return nil
 	}
-	if d := told(); d == nil || d.Name != "monday" || d.Attempt != 1 || d.Confirmed != "" {
+	if d := told(); d == nil || d.Name != "monday" || d.Attempt != 1 || d.Confirmed != "" || d.Method != "" {
 		t.Fatalf("told %+v", d)
+	}
+	w.Cluster.Spec.Backup.Method = v1alpha1.MethodXtraBackup
+	if d := told(); d.Method != "xtrabackup" {
+		t.Errorf("told the method %q", d.Method)
 	}
 	w.says("db-1", "monday", instance.FullReport{State: instance.FullConfirming, Within: held})
 	if d := told(); d.Confirmed != held {

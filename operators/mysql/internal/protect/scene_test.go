@@ -55,7 +55,7 @@ func healthy(t *testing.T) *world {
 
 func full(name string, at time.Time) instance.StoredFull {
 	return instance.StoredFull{
-		Name: name, Instance: "db-1", Version: "9.7.1", Began: at.Add(-time.Minute), Newest: at.Add(-30 * time.Second).Add(time.Millisecond), Finished: at,
+		Name: name, Instance: "db-1", Version: "9.7.1", Method: "clone", Began: at.Add(-time.Minute), Newest: at.Add(-30 * time.Second).Add(time.Millisecond), Finished: at,
 		Holds: held, Bytes: 3 << 30, StoredBytes: 900 << 20, Sealed: true,
 	}
 }

@@ -453,3 +453,58 @@ func TestWhatIsNotWholeIsNoBackup(t *testing.T) {
 		t.Errorf("a lost part: %v", err)
 	}
 }
+
+// TestWhatCloneDoesNotCopyIsNoBackup: CLONE leaves the tables of other engines empty and says nothing. A backup that lacks rows is refused, also if such a
+// table is made while the copy is.
+func TestWhatCloneDoesNotCopyIsNoBackup(t *testing.T) {
+	program := servers.Program(t, os.Getenv("KAPOK_MYSQLD"))
+	i := start(t, program)
+	// Nothing of these is on the disk.
+	i.Do("CREATE TABLE shop.fleeting (a INT) ENGINE=MEMORY", "CREATE TABLE shop.hole (a INT) ENGINE=BLACKHOLE", "CREATE VIEW shop.v AS SELECT a FROM shop.t")
+	if m, err := full.Take(t.Context(), i.options); err != nil || m.Method != full.MethodClone {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	i.options.Name = "second"
+	late := i.options
+	late.Server = meanwhile{i.options.Server, func() { i.Do("CREATE TABLE shop.m (a INT PRIMARY KEY) ENGINE=MyISAM", "INSERT INTO shop.m VALUES (1)") }}
+	for n, o := range []full.Options{late, i.options} {
+		when := []string{"it is made meanwhile", "it is there"}[n]
+		_, err := full.Take(t.Context(), o)
+		if uncopied, ok := errors.AsType[*full.UncopiedError](err); !ok || len(uncopied.Tables) != 1 || uncopied.Tables[0] != "shop.m (MyISAM)" {
+			t.Errorf("%s: %v", when, err)
+		}
+		i.gone(t)
+		if _, found, err := backup.LoadFull(t.Context(), o.Store, uid, o.Name); found || err != nil {
+			t.Errorf("%s: it is stored: %v", when, err)
+		}
+	}
+	// What it is for.
+	if err := i.options.Server.CopyTo(t.Context(), i.options.CopyDir); err != nil {
+		t.Fatal(err)
+	}
+	s := servers.Run(t, program, i.options.CopyDir)
+	if got := s.Text("SELECT COUNT(*) FROM shop.m"); got != "0" {
+		t.Errorf("CLONE has copied %s rows: there is no reason any more to refuse", got)
+	}
+	s.Stop()
+	for n := range 6 {
+		i.Do(fmt.Sprintf("CREATE TABLE shop.c%d (a INT NOT NULL) ENGINE=%s", n, []string{"CSV", "ARCHIVE"}[n%2]))
+	}
+	_, err := full.Take(t.Context(), i.options)
+	want := "shop.c0 (CSV), shop.c1 (ARCHIVE), shop.c2 (CSV), shop.c3 (ARCHIVE), shop.c4 (CSV) and others: convert them"
+	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "spec.backup.method: xtrabackup") {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+// meanwhile has something done while a copy is made.
+type meanwhile struct {
+	full.Server
+	do func()
+}
+
+// CopyTo implements full.Server.
+func (m meanwhile) CopyTo(ctx context.Context, dir string) error {
+	m.do()
+	return m.Server.CopyTo(ctx, dir)
+}

@@ -57,8 +57,14 @@ func files(dir string) (found []file, total int64, err error) {
 	return found, total, nil
 }
 
-// store stores the copy part by part, and removes what is stored.
+// store stores the copy part by part, and removes what is stored. What came as a stream is stored already.
 func (o Options) store(ctx context.Context, m *backup.Full) error {
+	if o.Method == MethodXtraBackup {
+		if err := o.agreed(m); err != nil {
+			return err
+		}
+		return o.confirm(ctx, m)
+	}
 	left, total, err := files(o.CopyDir)
 	if err != nil {
 		return err
@@ -88,6 +94,11 @@ func (o Options) store(ctx context.Context, m *backup.Full) error {
 		left, done = left[n:], done+size
 		o.tell(done, total)
 	}
+	return o.confirm(ctx, m)
+}
+
+// confirm asks whether the backup may be kept.
+func (o Options) confirm(ctx context.Context, m *backup.Full) error {
 	if o.Confirm == nil {
 		return nil
 	}
@@ -102,29 +113,36 @@ func (o Options) tell(done, of int64) {
 }
 
 // storePart stores some files.
-func (o Options) storePart(ctx context.Context, number int, content []file) (backup.Part, error) {
-	in, out := io.Pipe()
-	packed := make(chan error, 1)
-	go func() {
-		err := o.pack(out, content)
-		// It is only an error if it is given one, and the other end learns it.
-		_ = out.CloseWithError(err)
-		packed <- err
-	}()
-	part := backup.Part{Number: number}
-	digest, err := objectstore.Save(ctx, o.Store, backup.PartKey(o.Cluster, o.Name, number), in)
-	_ = in.CloseWithError(err)
-	if packing := <-packed; packing != nil && err == nil {
-		err = packing
-	}
-	if err != nil {
+func (o Options) storePart(ctx context.Context, number int, content []file) (part backup.Part, err error) {
+	part.Number = number
+	if part.Digest, err = o.save(ctx, number, func(out io.Writer) error { return o.pack(out, content) }, nil); err != nil {
 		return backup.Part{}, err
 	}
-	part.Digest = digest
 	for _, f := range content {
 		part.Files = append(part.Files, f.path)
 	}
 	return part, nil
+}
+
+// save stores what pack writes as a part. stop, if set, is called when the store has failed, if pack may wait for somebody.
+func (o Options) save(ctx context.Context, number int, pack func(out io.Writer) error, stop func()) (objectstore.Digest, error) {
+	in, out := io.Pipe()
+	packed := make(chan error, 1)
+	go func() {
+		err := pack(out)
+		// It is only an error if it is given one, and the other end learns it.
+		_ = out.CloseWithError(err)
+		packed <- err
+	}()
+	digest, err := objectstore.Save(ctx, o.Store, backup.PartKey(o.Cluster, o.Name, number), in)
+	_ = in.CloseWithError(err)
+	if err != nil && stop != nil {
+		stop()
+	}
+	if packing := <-packed; packing != nil && err == nil {
+		err = packing
+	}
+	return digest, err
 }
 
 // pack writes files as a parcel.

@@ -22,8 +22,6 @@ import (
 )
 
 const (
-	// MethodClone is the method of a backup that CLONE made.
-	MethodClone = "clone"
 	// partBytes is how much goes into a part, if no single file is larger.
 	partBytes = 256 << 20
 	// spare is what must be left on the volume beside the copy, as a share of the data: the server goes on writing.
@@ -51,6 +49,10 @@ type Server interface {
 	Executed(ctx context.Context) (string, error)
 	// CopyTo makes a copy of its data in a folder that does not exist.
 	CopyTo(ctx context.Context, dir string) error
+	// Uncopied are tables whose rows such a copy lacks, a few of them.
+	Uncopied(ctx context.Context) ([]string, error)
+	// OptionFile is the content of a file by which a program on its machine connects to it, up to the last line of a group. It is a secret.
+	OptionFile(group string) string
 }
 
 // Options say what is backed up, and where to.
@@ -66,6 +68,9 @@ type Options struct {
 	DataDir string
 	// CopyDir is where the copy is made: a folder on the same volume. Whatever is there is removed, before and after.
 	CopyDir string
+	// Method is how it is taken, one of those above; "" means MethodClone. Tools is needed for MethodXtraBackup alone.
+	Method string
+	Tools  Tools
 	// Recipients are for whom the parts are encrypted; they are not without any.
 	Recipients []age.Recipient
 	// PartBytes is how much goes into a part, if no single file is larger; 0 means 256 MiB.
@@ -94,13 +99,16 @@ func Take(ctx context.Context, o Options) (m backup.Full, err error) {
 	if o.PartBytes == 0 {
 		o.PartBytes = partBytes
 	}
+	if o.Method == "" {
+		o.Method = MethodClone
+	}
 	if err := os.RemoveAll(o.CopyDir); err != nil {
 		return backup.Full{}, fmt.Errorf("remove an earlier copy: %w", err)
 	}
-	if err := o.room(); err != nil {
+	if err := o.ready(ctx); err != nil {
 		return backup.Full{}, err
 	}
-	m = backup.Full{Name: o.Name, Instance: o.Instance, Method: MethodClone, Began: time.Now().UTC(), Sealed: len(o.Recipients) > 0}
+	m = backup.Full{Name: o.Name, Instance: o.Instance, Method: o.Method, Began: time.Now().UTC(), Sealed: len(o.Recipients) > 0}
 	if m.Version, err = o.Server.Version(ctx); err != nil {
 		return backup.Full{}, err
 	}
@@ -110,6 +118,9 @@ func Take(ctx context.Context, o Options) (m backup.Full, err error) {
 		}
 	}()
 	if err := o.copy(ctx, &m); err != nil {
+		if o.Method == MethodXtraBackup {
+			o.discard(ctx, m)
+		}
 		return backup.Full{}, err
 	}
 	if err := o.prove(ctx, &m); err != nil {
@@ -201,7 +212,7 @@ func (o Options) copy(ctx context.Context, m *backup.Full) error {
 	if m.Holds, err = look(); err != nil {
 		return err
 	}
-	if err := o.Server.CopyTo(ctx, o.CopyDir); err != nil {
+	if err := o.read(ctx, m); err != nil {
 		return err
 	}
 	if m.Within, err = look(); err != nil {
@@ -221,8 +232,8 @@ func (o Options) copy(ctx context.Context, m *backup.Full) error {
 // prove starts a server on the copy, and has the manifest say what it found there. What the server changes is what any does that starts on a copy: it
 // recovers, and it gives the agent's own account another password, as each start of any server does.
 func (o Options) prove(ctx context.Context, m *backup.Full) error {
-	if o.Prove == nil {
-		return nil
+	if o.Prove == nil || o.Method == MethodXtraBackup {
+		return nil // Of a stream there is no copy to start a server on.
 	}
 	box := *o.Prove
 	box.DataDir, box.Lean = o.CopyDir, true

@@ -28,12 +28,21 @@ type Unpacking struct {
 	Identities []age.Identity
 	// DataDir is an empty folder.
 	DataDir string
+	// Tools is needed for a backup of MethodXtraBackup alone.
+	Tools Tools
 	// Progress, if set, is told after each part how many of them are unpacked.
 	Progress func(done, of int)
 }
 
 // Unpack unpacks a full backup, and returns when all of it is durable. After an error the folder is worth nothing.
 func Unpack(ctx context.Context, u Unpacking, m backup.Full) (err error) {
+	switch m.Method {
+	case MethodXtraBackup:
+		return u.unstream(ctx, m)
+	case MethodClone:
+	default:
+		return fmt.Errorf("backup %s was taken by the method %q, which this version does not know: use the version that took it, or a later one", m.Name, m.Method)
+	}
 	root, err := os.OpenRoot(u.DataDir)
 	if err != nil {
 		return fmt.Errorf("open the folder to unpack to: %w", err)

@@ -41,6 +41,8 @@ const (
 // Client talks to one run of mysqld.
 type Client struct {
 	db *sql.DB
+	// socket and password are how it connects.
+	socket, password string
 }
 
 // Dial returns a client for the server behind the socket. It does not connect yet.
@@ -70,7 +72,7 @@ func Dial(socket, password string) (*Client, error) {
 	db.SetMaxOpenConns(6)
 	db.SetMaxIdleConns(3)
 	db.SetConnMaxLifetime(time.Hour)
-	return &Client{db: db}, nil
+	return &Client{db: db, socket: socket, password: password}, nil
 }
 
 // quiet drops the driver's own log: every error it could print is also returned.

@@ -73,6 +73,11 @@ func (c *Client) EndReplay(ctx context.Context) error {
 	return c.exec(ctx, endReplayWithin, "forget the replay", "RESET REPLICA ALL")
 }
 
+// Adopt has the server take transactions for executed that it does not know to be in its data.
+func (c *Client) Adopt(ctx context.Context, lacking string) error {
+	return c.exec(ctx, stop, "write down what the data hold", "SET GLOBAL gtid_purged = "+Quote("+"+lacking))
+}
+
 // Executed returns the server's gtid_executed.
 func (c *Client) Executed(ctx context.Context) (string, error) {
 	return c.global(ctx, "gtid_executed")

@@ -77,6 +77,7 @@ func (k *Keeper) take(ctx context.Context, s Situation) (m backup.Full, taken bo
 	}
 	defer func() { err = errors.Join(err, leave()) }()
 	m, err = full.Take(ctx, full.Options{
+		Method: wanted.Method, Tools: k.opts.Tools,
 		Store: store, Cluster: s.Duty.Cluster, Name: wanted.Name, Instance: k.opts.Instance, Server: s.Server, DataDir: k.opts.DataDir,
 		CopyDir: k.opts.CopyDir, Recipients: sealed, Before: wanted.Attempt * attemptParts, Prove: box,
 		Progress: func(done, of int64) {

@@ -221,3 +221,28 @@ func TestWhatCannotBeReadIsNotTakenForNothing(t *testing.T) {
 		t.Errorf("%d parts are stored", n)
 	}
 }
+
+// TestAMethodThatIsNotPossibleIsTold: what to do about it is in the report, and another method is another task, also within an attempt.
+func TestAMethodThatIsNotPossibleIsTold(t *testing.T) {
+	t.Setenv("PATH", "")
+	s := serverWith(t, 0, 4)
+	s.uncopied = []string{"shop.t (MyISAM)"}
+	b := start(t, s, quick)
+	fails := func(method, words string) {
+		t.Helper()
+		b.taking(s, instance.FullDuty{Name: "nightly", Attempt: 1, Method: method})
+		r := b.until("it has failed", func(r instance.BackupReport) bool {
+			return fullIs(instance.FullFailed)(r) && strings.Contains(r.Full.Problem, words)
+		})
+		if r.Full.ProblemReason != instance.ProblemBackupFailed {
+			t.Errorf("%s: %+v", method, r.Full)
+		}
+	}
+	fails("clone", "shop.t (MyISAM)")
+	fails("xtrabackup", "the image has no program xtrabackup")
+	s.uncopied = nil
+	b.taking(s, instance.FullDuty{Name: "nightly", Attempt: 2, Method: "clone", Confirmed: name(4)})
+	if r := b.until("it is done", fullIs(instance.FullDone)); r.Full.Stored.Method != "clone" {
+		t.Errorf("stored: %+v", r.Full.Stored)
+	}
+}

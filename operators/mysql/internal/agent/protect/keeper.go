@@ -40,6 +40,8 @@ type Options struct {
 	Instance string
 	// DataDir is its data folder. CopyDir is where the copies for full backups are made: a folder on the same volume, which is the keeper's alone.
 	DataDir, CopyDir string
+	// Tools are the programs of Percona XtraBackup, for those full backups that are taken by them.
+	Tools full.Tools
 	// Open opens a store. The function that comes with it closes it.
 	Open func(instance.Store) (objectstore.Store, func() error, error)
 	// Sandbox makes a place for a private server that proves a copy, and says how to start it. The function that comes with it removes the place.
@@ -249,7 +251,7 @@ func (s Situation) taking() string {
 	if s.Duty == nil || s.Duty.Full == nil || s.Server == nil || s.Replacing {
 		return ""
 	}
-	return fmt.Sprintf("%s as attempt %d at %s", s.destination(), s.Duty.Full.Attempt, s.Duty.Full.Name)
+	return fmt.Sprintf("%s as attempt %d at %s by %s", s.destination(), s.Duty.Full.Attempt, s.Duty.Full.Name, s.Duty.Full.Method)
 }
 
 // destination is where backups go, and for whom.

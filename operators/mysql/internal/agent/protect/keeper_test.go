@@ -48,6 +48,8 @@ type fakeServer struct {
 	stuck   func()
 	// copying is called when a copy is made.
 	copying func(ctx context.Context) error
+	// uncopied are the tables that a copy lacks.
+	uncopied []string
 }
 
 // name is that of transactions.
@@ -123,6 +125,12 @@ func (s *fakeServer) CopyTo(ctx context.Context, dir string) error {
 	}
 	return errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "ibdata1"), make([]byte, 1000), 0o600))
 }
+
+// Uncopied implements Server.
+func (s *fakeServer) Uncopied(context.Context) ([]string, error) { return s.uncopied, nil }
+
+// OptionFile implements Server.
+func (s *fakeServer) OptionFile(group string) string { return "[" + group + "]\n" }
 
 // faulty is a store that fails while it is told to.
 type faulty struct {

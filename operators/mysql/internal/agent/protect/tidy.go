@@ -274,7 +274,7 @@ func (k *Keeper) list(catalog backup.Catalog, unwanted []string) {
 func storedFull(f backup.Full) instance.StoredFull {
 	out := instance.StoredFull{
 		Name: f.Name, Instance: f.Instance, Version: f.Version, Began: f.Began, Finished: f.Finished, Newest: f.Newest, Holds: f.Holds.String(),
-		Bytes: f.Bytes, Sealed: f.Sealed,
+		Bytes: f.Bytes, Sealed: f.Sealed, Method: f.Method,
 	}
 	for _, p := range f.Parts {
 		out.StoredBytes += p.Size

@@ -14,6 +14,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/mysqld"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/parcel"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/sandbox"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/backup"
@@ -40,6 +41,8 @@ type Options struct {
 	Cluster string
 	// Identities open what is encrypted.
 	Identities []age.Identity
+	// Adopt is what the data hold whether they say so or not: whoever took the backup knew it. Nothing for data that know it themselves.
+	Adopt gtid.Set
 	// BatchBytes is how much is unpacked before it is executed; 0 means 1 GiB. So much room is needed beside the data.
 	BatchBytes int64
 	// Progress, if set, is told after each batch how many of the pieces are done.
@@ -85,14 +88,37 @@ func (o Options) executed(ctx context.Context) (executed gtid.Set, err error) {
 	if err != nil {
 		return gtid.Set{}, fmt.Errorf("start the restored backup: %w", err)
 	}
-	text, err := server.Client().Executed(ctx)
+	executed, err = o.adopt(ctx, server.Client())
 	if err == nil {
 		err = server.Client().ForgetSource(ctx)
 	}
 	if err := errors.Join(err, server.Stop(ctx)); err != nil {
 		return gtid.Set{}, err
 	}
-	return gtid.Parse(text)
+	return executed, nil
+}
+
+// adopt has the server know what the data hold, and returns that.
+func (o Options) adopt(ctx context.Context, client *mysqld.Client) (gtid.Set, error) {
+	look := func() (gtid.Set, error) {
+		text, err := client.Executed(ctx)
+		if err != nil {
+			return gtid.Set{}, err
+		}
+		return gtid.Parse(text)
+	}
+	executed, err := look()
+	if err != nil {
+		return gtid.Set{}, err
+	}
+	lacking := o.Adopt.Subtract(executed)
+	if lacking.IsEmpty() {
+		return executed, nil
+	}
+	if err := client.Adopt(ctx, lacking.String()); err != nil {
+		return gtid.Set{}, err
+	}
+	return look()
 }
 
 // batch replays some pieces, and returns what the data hold then.

@@ -131,3 +131,62 @@ func TestWhatCannotBeReplayedIsSaid(t *testing.T) {
 		})
 	}
 }
+
+// TestDataThatDoNotKnowWhatTheyHoldAreTold: a server with a binary log may have written down nowhere else what it has executed, so that data that were
+// taken without the log lack it. The rows are there; what is replayed onto them must not be replayed twice.
+func TestDataThatDoNotKnowWhatTheyHoldAreTold(t *testing.T) {
+	program := servers.Program(t, os.Getenv("KAPOK_MYSQLD"))
+	p := happen(t, program, rand.New(rand.NewPCG(3, 8)))
+	last := len(p.Moments) - 1
+	half := p.Moments[last/2]
+	o := options(t, program, p)
+	first, err := p.Catalog.Restore(backup.Target{Through: half.GTID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := replay.Run(t.Context(), o, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := servers.Run(t, program, o.Sandbox.DataDir)
+	s.Do("RESET BINARY LOGS AND GTIDS")
+	s.Stop()
+	for _, pattern := range []string{"binlog.*", "auto.cnf"} {
+		left, err := filepath.Glob(filepath.Join(o.Sandbox.DataDir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range left {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	p.Catalog.Fulls = []backup.Full{{Name: "half", Holds: held, Within: held}}
+	plan, err := p.Catalog.Restore(backup.Target{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := replay.Run(t.Context(), o, plan); err == nil || !strings.Contains(err.Error(), "lacks") {
+		t.Fatalf("untold: %v", err)
+	}
+	o.Adopt = held
+	executed, err := replay.Run(t.Context(), o, plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = servers.Run(t, program, o.Sandbox.DataDir)
+	if got := s.Text(pasts.State); got != p.Moments[last].State {
+		t.Errorf("it brings back %q, and there was %q", got, p.Moments[last].State)
+	}
+	if got := pasts.Parse(t, s.Text("SELECT @@gtid_executed")); !got.Equal(executed) || !got.Contains(held) {
+		t.Errorf("the server has executed %s, and is said to have executed %s", got, executed)
+	}
+	s.Stop()
+	// What is known already is adopted once more without harm.
+	plan.Pieces, plan.Full.Holds = nil, executed
+	o.Adopt = executed
+	if again, err := replay.Run(t.Context(), o, plan); err != nil || !again.Equal(executed) {
+		t.Errorf("again: %s, %v", again, err)
+	}
+}

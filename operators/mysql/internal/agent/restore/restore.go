@@ -170,7 +170,12 @@ func (o Options) fill(ctx context.Context, dir string, result *Result) error {
 	began := time.Now()
 	if err := full.Unpack(ctx, full.Unpacking{
 		Store: o.Store, Cluster: o.Cluster, Identities: o.Identities, DataDir: dir, Progress: o.progress(StageUnpack),
+		Tools: full.Tools{Mysqld: o.Mysqld, Supervisor: o.Supervisor},
 	}, result.Plan.Full); err != nil {
+		return err
+	}
+	adopt, err := full.Adopted(dir, result.Plan.Full)
+	if err != nil {
 		return err
 	}
 	result.Unpacking = time.Since(began)
@@ -181,6 +186,7 @@ func (o Options) fill(ctx context.Context, dir string, result *Result) error {
 	began = time.Now()
 	executed, err := replay.Run(ctx, replay.Options{
 		Sandbox: box, Store: o.Store, Cluster: o.Cluster, Identities: o.Identities, BatchBytes: batchBytes, Progress: o.progress(StageReplay),
+		Adopt: adopt,
 	}, result.Plan)
 	if err != nil {
 		return err
@@ -219,10 +225,10 @@ func (o Options) check(ctx context.Context, box sandbox.Options, result *Result)
 	return nil
 }
 
-// forget removes what a data folder says of the server that it was of: its UUID, under which another history would go on, and the variables that
-// somebody has had it remember.
+// forget removes what a data folder says of the server that it was of: its UUID, under which another history would go on, the variables that
+// somebody has had it remember, and how far it was.
 func forget(dir string) error {
-	for _, name := range []string{"auto.cnf", "mysqld-auto.cnf"} {
+	for _, name := range []string{"auto.cnf", "mysqld-auto.cnf", full.Position} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("make the restored data those of a new server: %w", err)
 		}

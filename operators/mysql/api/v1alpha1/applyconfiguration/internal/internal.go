@@ -43,6 +43,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: keep
       type:
         scalar: numeric
+    - name: method
+      type:
+        namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.BackupMethod
+      default: clone
     - name: recipients
       type:
         list:
@@ -68,6 +72,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: verify
       type:
         namedType: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.Verify
+- name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.BackupMethod
+  scalar: string
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.BackupPhase
   scalar: string
 - name: com.github.kapok-operators.kapok.operators.mysql.api.v1alpha1.BackupStatus
@@ -314,6 +320,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
     - name: message
+      type:
+        scalar: string
+    - name: method
       type:
         scalar: string
     - name: phase

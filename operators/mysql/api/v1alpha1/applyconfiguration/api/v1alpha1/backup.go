@@ -2,6 +2,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/kapok-operators/kapok/operators/mysql/api/v1alpha1"
+)
+
 // BackupApplyConfiguration represents a declarative configuration of the Backup type for use
 // with apply.
 //
@@ -21,6 +25,12 @@ type BackupApplyConfiguration struct {
 	// keep is how many full backups are kept at the most, from 1 to 1000; any number by default. It may shorten what
 	// retention promises: the oldest go first.
 	Keep *int32 `json:"keep,omitempty"`
+	// method is how full backups are taken. clone (default) copies by MySQL's own CLONE plugin, needs nothing in the image and,
+	// for as long as the copy is being stored, room for it on the volume; it copies only what InnoDB holds, and is refused while
+	// there are tables of another engine. xtrabackup streams from Percona XtraBackup without a copy on the volume, and copies
+	// tables of the other engines too; the image must carry its programs xtrabackup and xbstream, in a version made for that of
+	// MySQL. A backup is restored by the method it was taken by, whatever this says.
+	Method *apiv1alpha1.BackupMethod `json:"method,omitempty"`
 	// recipients are age public keys, as age-keygen prints them ("age1..."). With any, whatever is stored is encrypted for
 	// all of them, and each of their identities can restore it. The operator and the pods never see an identity; keep it
 	// where you do not keep the backups. None by default: what is stored is not encrypted.
@@ -81,6 +91,14 @@ func (b *BackupApplyConfiguration) WithRetention(value int32) *BackupApplyConfig
 // If called multiple times, the Keep field is set to the value of the last call.
 func (b *BackupApplyConfiguration) WithKeep(value int32) *BackupApplyConfiguration {
 	b.Keep = &value
+	return b
+}
+
+// WithMethod sets the Method field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Method field is set to the value of the last call.
+func (b *BackupApplyConfiguration) WithMethod(value apiv1alpha1.BackupMethod) *BackupApplyConfiguration {
+	b.Method = &value
 	return b
 }
 

@@ -38,6 +38,8 @@ type MySQLBackupStatusApplyConfiguration struct {
 	GTIDs *string `json:"gtids,omitempty"`
 	// version is the MySQL version of the instance.
 	Version *string `json:"version,omitempty"`
+	// method is how it was taken.
+	Method *string `json:"method,omitempty"`
 	// size is how much is stored.
 	Size *string `json:"size,omitempty"`
 	// dataSize is how much that is, unpacked.
@@ -148,6 +150,14 @@ func (b *MySQLBackupStatusApplyConfiguration) WithGTIDs(value string) *MySQLBack
 // If called multiple times, the Version field is set to the value of the last call.
 func (b *MySQLBackupStatusApplyConfiguration) WithVersion(value string) *MySQLBackupStatusApplyConfiguration {
 	b.Version = &value
+	return b
+}
+
+// WithMethod sets the Method field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Method field is set to the value of the last call.
+func (b *MySQLBackupStatusApplyConfiguration) WithMethod(value string) *MySQLBackupStatusApplyConfiguration {
+	b.Method = &value
 	return b
 }
 
