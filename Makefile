@@ -27,7 +27,7 @@ demo-down: cluster-down ## Take down what the demo set up.
 
 ##@ Prove it
 
-.PHONY: test test-unit test-simulation test-envtest test-component test-e2e bench bench-platform bench-backup chaos chaos-network mutate verify
+.PHONY: test test-unit test-simulation test-envtest test-component test-e2e bench bench-platform bench-backup chaos chaos-network chaos-backup mutate verify
 test: ## Run every test below in order; ends with "N passed, N failed".
 	@hack/test.sh all
 
@@ -57,6 +57,9 @@ bench-backup: ## Backups and restores of a gibibyte against cp, and how exposed 
 
 chaos: ## Faults under load, judged by history (SEED, FROM, FAULTS, MINUTES, ONLY). Writes .out/chaos.json.
 	@hack/chaos.sh
+
+chaos-backup: ## Faults at every step of backups and restores, what is restored judged by history (SEED, FROM, FAULTS, MINUTES). Writes .out/chaos-backup.json.
+	@hack/chaos.sh backup
 
 chaos-network: ## An hour (MINUTES) of 200 ms delay and 5 % loss: no failover may happen. Writes .out/chaos-network.json.
 	@hack/chaos.sh network

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Faults under load, judged by history: everything set up, then operators/mysql/test/chaos on it. With `network`, an hour (or
-# MINUTES) of a slow and lossy network instead, in which nothing should happen.
+# MINUTES) of a slow and lossy network instead, in which nothing should happen. With `backup`, backups and restores are disturbed.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source "$ROOT/hack/env.sh"
 
@@ -15,6 +15,9 @@ if [[ $CLUSTER == local && ${ONLY:-} == *step-clock* ]]; then
   # The clock of the machine is not ours to set: this image has a mysqld that can be shown another time.
   step 'assemble the MySQL image whose clock can be set' "$(go_tool images)" build mysql-clock --out "$OUT/images"
   export IMAGES="$IMAGES $OUT/images/mysql-clock.tar"
+fi
+if [[ $CLUSTER == local && ${1:-} == backup ]]; then
+  step 'assemble the image of the S3 server' store_image
 fi
 try 'chaos' run_chaos "$@"
 status=$TRIED

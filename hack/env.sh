@@ -15,3 +15,10 @@ cluster_environment() {
   export KAPOK_LOCALCLUSTER=$BIN/localcluster KAPOK_LOCALCLUSTER_SOURCE=$ROOT/hack/localcluster
   export OPERATOR_MANIFEST=$OUT/install/mysql-operator.yaml GUARD_MANIFEST=$OUT/install/mysql-secretguard.yaml
 }
+
+# store_image assembles the image of the S3 server that scenarios and chaos-backup keep backups in.
+store_image() {
+  local server
+  server=$(cached_tool s3server versitygw github.com/versity/versitygw/cmd/versitygw)
+  "$BIN/images" static --tag kapok.local/versitygw:dev --binary "$server=/versitygw" --entrypoint /versitygw --out "$OUT/images/versitygw.tar"
+}

@@ -122,12 +122,6 @@ e2e() {
   return "$status"
 }
 
-store_image() {
-  local server
-  server=$(cached_tool s3server versitygw github.com/versity/versitygw/cmd/versitygw)
-  "$BIN/images" static --tag kapok.local/versitygw:dev --binary "$server=/versitygw" --entrypoint /versitygw --out "$OUT/images/versitygw.tar"
-}
-
 scenarios() {
   export GOWORK=off FOLLOW=true
   run_tests e2e "$ROOT/operators/mysql/test" -tags=e2e -count=1 -timeout 40m ./e2e

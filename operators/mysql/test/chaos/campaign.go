@@ -33,6 +33,10 @@ type Options struct {
 	// Image is mysqld's; empty takes the operator's choice. ClockImage says that its mysqld can be shown another time.
 	Image      string
 	ClockImage bool
+	// Backup is what the cluster says about its backups; nil for none.
+	Backup *mysqlv1.Backup
+	// Prepare, if set, is called when the namespace is there, before the cluster is made.
+	Prepare func(ctx context.Context) error
 	// StorageClass is the class of the volumes; empty takes the cluster's own default.
 	StorageClass string
 	// Out is the folder for the raw history and the diagnoses.
@@ -110,9 +114,14 @@ func (c *Campaign) create(ctx context.Context) error {
 	if err := c.lab.Namespace(ctx, c.Namespace); err != nil {
 		return err
 	}
+	if c.Prepare != nil {
+		if err := c.Prepare(ctx); err != nil {
+			return err
+		}
+	}
 	pool := resource.MustParse("64Mi")
 	spec := mysqlv1.MySQLClusterSpec{Instances: 3, BufferPoolSize: &pool, Storage: mysqlv1.Storage{Size: resource.MustParse("2Gi")}}
-	spec.Image = c.Image
+	spec.Image, spec.Backup = c.Image, c.Backup
 	if c.StorageClass != "" {
 		spec.Storage.StorageClassName = &c.StorageClass
 	}

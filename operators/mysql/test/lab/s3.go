@@ -111,6 +111,32 @@ func (s *Store) pod() *corev1.Pod {
 	}
 }
 
+// storeScript sends a signal to the server from the node on which it runs.
+const storeScript = `found=0
+for p in /proc/[0-9]*; do
+  read -r name < "$p/comm" || continue
+  [ "$name" = versitygw ] || continue
+  read -r host < "$p/root/etc/hostname" || continue
+  [ "$host" = %s ] || continue
+  kill -%s "${p#/proc/}" && found=1
+done 2>/dev/null
+[ "$found" = 1 ] || { echo "no such process" >&2; exit 1; }`
+
+// Signal sends a signal to the server: KILL, STOP, CONT. One that is killed is started again by its node, and has kept what it had.
+func (s *Store) Signal(ctx context.Context, signal string) error {
+	if s.lab.faults == nil {
+		return ErrNoNodeFaults
+	}
+	var pod corev1.Pod
+	if err := s.lab.Client.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: storeName}, &pod); err != nil {
+		return fmt.Errorf("find the store: %w", err)
+	}
+	if _, err := s.lab.faults.Exec(ctx, pod.Spec.NodeName, "sh", "-c", fmt.Sprintf(storeScript, storeName, signal)); err != nil {
+		return fmt.Errorf("send the store a signal: %w", err)
+	}
+	return nil
+}
+
 // CutOff leads its Service nowhere, and Reach to the server again.
 func (s *Store) CutOff(ctx context.Context) error { return s.lead(ctx, "nobody") }
 

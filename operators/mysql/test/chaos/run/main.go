@@ -2,7 +2,8 @@
 // writes .out/chaos.json beside the raw history and fails if a promise was broken. The same SEED makes the same rounds.
 //
 // With the argument network it lets the cluster stand in a slow and lossy network instead, in which nothing may happen, and
-// writes .out/chaos-network.json.
+// writes .out/chaos-network.json. With the argument backup it disturbs backups and restores, judges what was restored as of its moment, and writes
+// .out/chaos-backup.json.
 package main
 
 import (
@@ -68,6 +69,13 @@ func run(ctx context.Context, args []string) error {
 	if err := timeline.Step("install the operator", func() error { return opened.InstallOperator(ctx) }); err != nil {
 		return err
 	}
+	if slices.Contains(args, "backup") {
+		err = protect(ctx, opened, timeline, o, options.Out)
+		if err != nil || options.Keep {
+			return err
+		}
+		return opened.DeleteNamespace(ctx, namespace, 3*time.Minute)
+	}
 	c, err := chaos.Open(ctx, opened, timeline, o)
 	if err != nil {
 		return err
@@ -98,6 +106,26 @@ func disturb(ctx context.Context, c *chaos.Campaign, out string) error {
 		return fmt.Errorf("%d of %d rounds broke a promise", len(summary.Failing), summary.Rounds)
 	}
 	return nil
+}
+
+// protect runs a campaign of faults that meet backups and restores.
+func protect(ctx context.Context, opened *lab.Lab, timeline *lab.Timeline, o chaos.Options, out string) error {
+	if len(o.Kinds) > 0 {
+		return errors.New("ONLY chooses among the faults of make chaos; SEED, FROM and FAULTS choose the rounds of make chaos-backup")
+	}
+	c, err := chaos.OpenProtection(ctx, opened, timeline, o)
+	if err != nil {
+		return err
+	}
+	summary, err := c.Run(ctx)
+	path := filepath.Join(out, "chaos-backup.json")
+	err = errors.Join(err, lab.WriteJSON(path, summary))
+	summary.Print(os.Stdout)
+	fmt.Println("written:", path)
+	if err == nil && !summary.Good() {
+		err = fmt.Errorf("%d of %d rounds broke a promise", len(summary.Failing), summary.Rounds)
+	}
+	return err
 }
 
 // The weather of an hour in which nothing may happen (mysql.md).
