@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,11 +32,20 @@ type store struct {
 	pods    []corev1.Pod
 	claims  []corev1.PersistentVolumeClaim
 	slices  []discoveryv1.EndpointSlice
-	err     error
-	reads   int
+	// others are objects that are read by their names.
+	others []client.Object
+	err    error
+	reads  int
 }
 
 func (s *store) Get(_ context.Context, key client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+	if other, is := s.other(key, obj); is {
+		if other == nil {
+			return apierrors.NewNotFound(schema.GroupResource{Resource: "others"}, key.Name)
+		}
+		reflect.ValueOf(obj).Elem().Set(reflect.ValueOf(other).Elem())
+		return nil
+	}
 	s.reads++
 	if s.err != nil {
 		return s.err
@@ -44,6 +55,17 @@ func (s *store) Get(_ context.Context, key client.ObjectKey, obj client.Object, 
 	}
 	s.cluster.DeepCopyInto(obj.(*v1alpha1.MySQLCluster))
 	return nil
+}
+
+// other finds an object that is not the cluster; is says that another one is asked for.
+func (s *store) other(key client.ObjectKey, like client.Object) (found client.Object, is bool) {
+	for _, o := range s.others {
+		if reflect.TypeOf(o) == reflect.TypeOf(like) && o.GetName() == key.Name {
+			return o, true
+		}
+	}
+	_, cluster := like.(*v1alpha1.MySQLCluster)
+	return nil, !cluster || strings.HasSuffix(key.Name, "-drill")
 }
 
 func (s *store) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
