@@ -1,16 +1,13 @@
 package webhookcert
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log"
 	"os"
-	"sync/atomic"
 	"testing"
 
 	"github.com/go-logr/logr"
-	admissionv1 "k8s.io/api/admissionregistration/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,24 +19,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/kapok-operators/kapok/shared/testkit"
+	"github.com/kapok-operators/kapok/shared/testkit/webhooks"
 )
 
 var (
 	env *testkit.Env
 	// rejections reads what HTTP servers log.
-	rejections = &rejected{}
+	rejections = &webhooks.Rejections{}
 )
-
-// rejected counts the handshakes that a client has broken off because it does not
-// trust the certificate. Only the server's log tells of them.
-type rejected struct{ count atomic.Int64 }
-
-func (r *rejected) Write(line []byte) (int, error) {
-	if bytes.Contains(line, []byte("TLS handshake error")) && bytes.Contains(line, []byte("certificate")) {
-		r.count.Add(1)
-	}
-	return len(line), nil
-}
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -93,49 +80,5 @@ func create(t *testing.T, objects ...client.Object) {
 				t.Errorf("remove %s: %v", object.GetName(), err)
 			}
 		})
-	}
-}
-
-// webhookAt is how API servers call a path at a host.
-func webhookAt(address, path string, bundle []byte) admissionv1.WebhookClientConfig {
-	return admissionv1.WebhookClientConfig{URL: new("https://" + address + path), CABundle: bundle}
-}
-
-// rules are for what the test of a name calls its objects.
-func rules(groups, resources string) []admissionv1.RuleWithOperations {
-	return []admissionv1.RuleWithOperations{{
-		Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
-		Rule:       admissionv1.Rule{APIGroups: []string{groups}, APIVersions: []string{"*"}, Resources: []string{resources}},
-	}}
-}
-
-// widgets is a kind of two versions that are converted by a webhook. Each test has
-// a group of its own.
-func widgets(group, address string, bundle []byte) *apiextensionsv1.CustomResourceDefinition {
-	version := func(name string, storage bool) apiextensionsv1.CustomResourceDefinitionVersion {
-		return apiextensionsv1.CustomResourceDefinitionVersion{
-			Name: name, Served: true, Storage: storage,
-			Schema: &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{
-				Type: "object",
-				Properties: map[string]apiextensionsv1.JSONSchemaProps{
-					"spec": {Type: "object", Properties: map[string]apiextensionsv1.JSONSchemaProps{"n": {Type: "integer"}}},
-				},
-			}},
-		}
-	}
-	return &apiextensionsv1.CustomResourceDefinition{
-		ObjectMeta: metav1.ObjectMeta{Name: "widgets." + group},
-		Spec: apiextensionsv1.CustomResourceDefinitionSpec{
-			Group: group, Scope: apiextensionsv1.NamespaceScoped,
-			Names:    apiextensionsv1.CustomResourceDefinitionNames{Plural: "widgets", Singular: "widget", Kind: "Widget", ListKind: "WidgetList"},
-			Versions: []apiextensionsv1.CustomResourceDefinitionVersion{version("v1", true), version("v2", false)},
-			Conversion: &apiextensionsv1.CustomResourceConversion{
-				Strategy: apiextensionsv1.WebhookConverter,
-				Webhook: &apiextensionsv1.WebhookConversion{
-					ConversionReviewVersions: []string{"v1"},
-					ClientConfig:             &apiextensionsv1.WebhookClientConfig{URL: new("https://" + address + "/convert"), CABundle: bundle},
-				},
-			},
-		},
 	}
 }

@@ -14,12 +14,11 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
-	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kapok-operators/kapok/shared/pki"
+	"github.com/kapok-operators/kapok/shared/testkit/webhooks"
 )
 
 // issuer stands for whoever makes the certificates that are mounted.
@@ -154,15 +153,12 @@ func TestMountedCertificates(t *testing.T) {
 		return func() bool { return serves().Equal(want) && replica.Status().NotAfter.Equal(want.NotAfter) }
 	}
 	eventually(t, "the first certificate is served", served(leaf))
-	l := &load{namespace: f.options.Name, group: f.group()}
-	eventually(t, "the webhooks are called", func() bool {
-		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, GenerateName: "first-"}}
-		return mutated(cm, env.Client.Create(t.Context(), cm, client.DryRunAll)) == nil
-	})
+	l := f.load
+	eventually(t, "the webhooks are called", func() bool { return l.Try(t.Context()) == nil })
 	ctx, stop := context.WithCancel(t.Context())
 	var workers sync.WaitGroup
 	for worker := range 2 {
-		workers.Go(func() { l.work(ctx, worker) })
+		workers.Go(func() { l.Work(ctx, worker) })
 	}
 	keeps := func(what string) {
 		t.Helper()
@@ -198,12 +194,12 @@ func TestMountedCertificates(t *testing.T) {
 	eventually(t, "the certificate of the other authority is served once it is trusted", served(leaf))
 	stop()
 	workers.Wait()
-	t.Logf("%d changes of the mounted certificate; %d requests of which %d failed; %d server started", replica.Status().Changes, l.sent.Load(), l.failed.Load(), f.calls.starts.Load())
-	for _, failure := range l.first {
+	t.Logf("%d changes of the mounted certificate; %d requests of which %d failed; %d server started", replica.Status().Changes, l.Sent.Load(), l.Failed.Load(), f.calls.starts.Load())
+	for _, failure := range l.Failures() {
 		t.Error(failure)
 	}
-	if l.sent.Load() < 20 || f.calls.starts.Load() != 1 || replica.Status().Changes != 4 {
-		t.Errorf("%d requests, %d starts, %d changes", l.sent.Load(), f.calls.starts.Load(), replica.Status().Changes)
+	if l.Sent.Load() < 20 || f.calls.starts.Load() != 1 || replica.Status().Changes != 4 {
+		t.Errorf("%d requests, %d starts, %d changes", l.Sent.Load(), f.calls.starts.Load(), replica.Status().Changes)
 	}
 	if status := replica.Status(); status.Mode != ModeCertManager || !status.AuthorityNotAfter.Equal(second.NotAfter) {
 		t.Errorf("status %+v", status)
@@ -226,10 +222,11 @@ func TestOLM(t *testing.T) {
 	t.Parallel()
 	folder, now := t.TempDir(), time.Now()
 	ca := newIssuer(t, now)
-	create(t, widgets("olm.kapok.dev", "127.0.0.1:1", []byte("\n")))
+	widgets := webhooks.Installation{Name: "olm", Address: "127.0.0.1:1", Bundle: []byte("\n")}.Definition()
+	create(t, widgets)
 	o := Options{
 		Mode: ModeOLM, Directory: folder, Name: "olm", Namespace: "default", Hosts: []string{"127.0.0.1"},
-		Conversions: []string{"widgets.olm.kapok.dev"}, times: quick(newDials()),
+		Conversions: []string{widgets.Name}, times: quick(newDials()),
 	}
 	source, err := New(operator(t, "olm", o), o)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/kapok-operators/kapok/shared/manager"
+	"github.com/kapok-operators/kapok/shared/testkit/webhooks"
 )
 
 // TestManagerThatCachesWhatItConverts: the cache of a manager cannot fill before
@@ -31,9 +31,10 @@ func TestManagerThatCachesWhatItConverts(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.options.Validating, f.options.Mutating = nil, nil
-	create(t, widgets(f.group(), address.String(), nil))
+	f.hooks.Address = address.String()
+	create(t, f.hooks.Definition())
 	eventually(t, "a Widget is stored", func() bool {
-		err := env.Client.Create(t.Context(), widget(f.group(), "v1", "default", "stored"))
+		err := env.Client.Create(t.Context(), f.hooks.Widget("v1", "default", "stored"))
 		return err == nil
 	})
 	o := f.options
@@ -43,10 +44,8 @@ func TestManagerThatCachesWhatItConverts(t *testing.T) {
 		t.Fatal(err)
 	}
 	var c calls
-	server := Server(source, webhook.Options{Host: "127.0.0.1", Port: address.Port, TLSOpts: []func(*tls.Config){func(config *tls.Config) {
-		config.NextProtos = []string{"http/1.1"}
-	}}})
-	server.Register("/convert", http.HandlerFunc(c.convert))
+	server := Server(source, webhook.Options{Host: "127.0.0.1", Port: address.Port, TLSOpts: []func(*tls.Config){webhooks.HTTP1}})
+	c.Register(server)
 	config := manager.Config{
 		Name: "cached", Scheme: env.Client.Scheme(), HealthAddress: "0", MetricsAddress: "0", GracefulStop: time.Second, WebhookServer: server,
 	}
@@ -59,7 +58,7 @@ func TestManagerThatCachesWhatItConverts(t *testing.T) {
 	}
 	// Asking for the server is what makes a manager run it, as building a webhook does.
 	mgr.GetWebhookServer()
-	converted := widget(f.group(), "v2", "", "")
+	converted := f.hooks.Widget("v2", "", "")
 	if _, err := mgr.GetCache().GetInformer(t.Context(), converted); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +78,7 @@ func TestManagerThatCachesWhatItConverts(t *testing.T) {
 			strings.HasSuffix(got.GetAPIVersion(), "/v2")
 	})
 	eventually(t, "the operator is ready", func() bool { return source.Ready(nil) == nil })
-	if c.converted.Load() == 0 {
+	if c.Converted.Load() == 0 {
 		t.Error("nothing was converted")
 	}
 }

@@ -3,7 +3,6 @@ package webhookcert
 import (
 	"context"
 	"encoding/pem"
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -17,15 +16,13 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/testr"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
-	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kapok-operators/kapok/shared/pki"
+	"github.com/kapok-operators/kapok/shared/testkit/webhooks"
 )
 
 var (
@@ -33,7 +30,11 @@ var (
 	verbose   = flag.Bool("rotation.log", false, "log what each replica of TestRotationsUnderLoad does")
 )
 
-const day = 24 * time.Hour
+const (
+	day = 24 * time.Hour
+	// requests are sent for each rotation at least.
+	requests = 5
+)
 
 // fleet is an operator with several replicas behind one address.
 type fleet struct {
@@ -41,7 +42,12 @@ type fleet struct {
 	rc       *rest.Config
 	options  Options
 	balancer *balancer
-	calls    calls
+	// hooks is what makes the API server call the balancer, load what makes it do so now.
+	hooks webhooks.Installation
+	load  *webhooks.Load
+	// pace is the uptime of all replicas, which each can turn.
+	pace  *pace
+	calls calls
 
 	mu     sync.Mutex
 	live   []string
@@ -51,9 +57,12 @@ type fleet struct {
 
 func newFleet(t *testing.T, name string) *fleet {
 	f := &fleet{t: t, balancer: balance(t), clocks: map[string]*dials{}}
+	f.hooks = webhooks.Installation{Name: name, Address: f.balancer.address}
+	f.load = webhooks.NewLoad(env.Client, f.hooks)
+	f.pace = keepPace(t, f.load.Oldest)
 	f.options = Options{
 		Mode: ModeSelf, Name: name, Namespace: "default", Hosts: []string{"127.0.0.1"}, RenewBefore: pki.DefaultRenewBefore,
-		Validating: []string{name}, Mutating: []string{name}, Conversions: []string{"widgets." + name + ".kapok.dev"},
+		Validating: []string{name}, Mutating: []string{name}, Conversions: []string{f.hooks.Definition().Name},
 		Replicas: func(context.Context) ([]string, error) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -73,7 +82,7 @@ func (f *fleet) join() *served {
 	f.t.Helper()
 	f.mu.Lock()
 	f.born++
-	o, clock := f.options, newDials()
+	o, clock := f.options, &dials{ticks: f.pace.uptime}
 	o.Replica = fmt.Sprintf("replica-%d", f.born)
 	o.Logger = o.Logger.WithName(o.Replica)
 	o.times = quick(clock)
@@ -93,8 +102,10 @@ func (f *fleet) join() *served {
 func (f *fleet) lose(replica *served) {
 	f.t.Helper()
 	f.balancer.remove(replica)
-	// Connections that were just passed to it are answered.
-	time.Sleep(200 * time.Millisecond)
+	// Connections that were passed to it are answered.
+	if err := until(replica.name+" has answered", func() bool { return replica.passed.Load() == 0 }); err != nil {
+		f.t.Error(err)
+	}
 	if err := replica.stop(); err != nil {
 		f.t.Errorf("%s ended with %v", replica.name, err)
 	}
@@ -130,109 +141,6 @@ func (f *fleet) clock(replica *served) *dials {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.clocks[replica.name]
-}
-
-func until(what string, is func() bool) error {
-	deadline := time.Now().Add(time.Minute)
-	for !is() {
-		if time.Now().After(deadline) {
-			return fmt.Errorf("not within a minute: %s", what)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	return nil
-}
-
-// group is that of the fleet's Widgets.
-func (f *fleet) group() string { return f.options.Name + ".kapok.dev" }
-
-// load sends requests that the webhooks answer, and counts those that failed.
-type load struct {
-	namespace      string
-	group          string
-	sent, failed   atomic.Int64
-	mu             sync.Mutex
-	first          []string
-	longest        time.Duration
-	refused, dried atomic.Int64
-}
-
-func (l *load) note(what string, began time.Time, err error) {
-	took := time.Since(began)
-	l.sent.Add(1)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.longest = max(l.longest, took)
-	if err != nil {
-		l.failed.Add(1)
-		if len(l.first) < 20 {
-			l.first = append(l.first, fmt.Sprintf("%s %s: %v", began.Format(time.TimeOnly), what, err))
-		}
-	}
-}
-
-func widget(group, version, namespace, name string) *unstructured.Unstructured {
-	return &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": group + "/" + version, "kind": "Widget",
-		"metadata": map[string]any{"namespace": namespace, "name": name},
-		"spec":     map[string]any{"n": int64(1)},
-	}}
-}
-
-// work sends requests until ctx ends; worker makes the names its own.
-func (l *load) work(ctx context.Context, worker int) {
-	c := env.Client
-	for i := 0; ctx.Err() == nil; i++ {
-		name := fmt.Sprintf("w%d-%d", worker, i)
-		send := func(what string, f func() error) {
-			if ctx.Err() != nil {
-				return
-			}
-			began := time.Now()
-			l.note(what, began, f())
-			time.Sleep(30 * time.Millisecond)
-		}
-		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: name}}
-		// The requests are not cut short at the end: each that was begun counts.
-		whole := context.WithoutCancel(ctx)
-		send("create a ConfigMap", func() error { return mutated(cm, c.Create(whole, cm)) })
-		send("update a ConfigMap", func() error {
-			cm.Data = map[string]string{"n": "2"}
-			return c.Update(whole, cm)
-		})
-		send("try to create a ConfigMap", func() error {
-			l.dried.Add(1)
-			dry := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: name + "-dry"}}
-			return mutated(dry, c.Create(whole, dry, client.DryRunAll))
-		})
-		send("create a ConfigMap that is refused", func() error {
-			l.refused.Add(1)
-			bad := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: name + "-bad", Labels: map[string]string{"refuse": "true"}}}
-			if err := c.Create(whole, bad); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), refusal) {
-				return fmt.Errorf("want a refusal, got %w", err)
-			}
-			return nil
-		})
-		one := widget(l.group, "v1", l.namespace, name)
-		send("create a Widget", func() error { return mutated(one, c.Create(whole, one)) })
-		two := widget(l.group, "v2", l.namespace, name)
-		send("read a Widget of another version", func() error { return c.Get(whole, client.ObjectKeyFromObject(two), two) })
-		send("update a Widget of another version", func() error {
-			if err := unstructured.SetNestedField(two.Object, int64(2), "spec", "n"); err != nil {
-				return err
-			}
-			return c.Update(whole, two)
-		})
-		send("delete a Widget of another version", func() error { return c.Delete(whole, two) })
-	}
-}
-
-// mutated says that an object came back as the mutating webhook has made it.
-func mutated(object client.Object, err error) error {
-	if err == nil && object.GetLabels()["mutated"] == "" {
-		return errors.New("the mutating webhook was not asked")
-	}
-	return err
 }
 
 // bundles are the bundles of the fleet's configurations, by name.
@@ -271,32 +179,18 @@ func someCA(t *testing.T) []byte {
 // a user has put there.
 func (f *fleet) configure(bundle, elsewhere []byte) {
 	f.t.Helper()
-	name, address := f.options.Name, f.balancer.address
-	selector := &metav1.LabelSelector{MatchLabels: map[string]string{"webhooks": name}}
-	none, fail := admissionv1.SideEffectClassNone, admissionv1.Fail
-	validating := &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	mutating := &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	for hook, rules := range map[string][]admissionv1.RuleWithOperations{"configmaps.kapok.dev": rules("", "configmaps"), "widgets.kapok.dev": rules(f.group(), "widgets")} {
-		validating.Webhooks = append(validating.Webhooks, admissionv1.ValidatingWebhook{
-			Name: hook, ClientConfig: webhookAt(address, "/validate", bundle), Rules: rules, FailurePolicy: &fail,
-			NamespaceSelector: selector, SideEffects: &none, AdmissionReviewVersions: []string{"v1"}, TimeoutSeconds: new(int32(10)),
-		})
-		mutating.Webhooks = append(mutating.Webhooks, admissionv1.MutatingWebhook{
-			Name: hook, ClientConfig: webhookAt(address, "/mutate", bundle), Rules: rules, FailurePolicy: &fail,
-			NamespaceSelector: selector, SideEffects: &none, AdmissionReviewVersions: []string{"v1"}, TimeoutSeconds: new(int32(10)),
-		})
-	}
+	hooks := f.hooks
+	hooks.Bundle = bundle
+	validating := hooks.Validating()
 	// Somebody else's webhook in the same configuration, which is never called.
 	validating.Webhooks = append(validating.Webhooks, admissionv1.ValidatingWebhook{
-		Name: "elsewhere.kapok.dev", ClientConfig: webhookAt("elsewhere.example:443", "/", elsewhere), Rules: rules("nothing.kapok.dev", "nothings"),
-		SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
+		Name: "elsewhere.kapok.dev", ClientConfig: webhooks.ClientConfig("elsewhere.example:443", "/", elsewhere), Rules: webhooks.Rules("nothing.kapok.dev", "nothings"),
+		SideEffects: new(admissionv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"},
 	})
-	create(f.t, validating, mutating, widgets(f.group(), address, bundle))
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: selector.MatchLabels}}
-	create(f.t, namespace)
+	create(f.t, validating, hooks.Mutating(), hooks.Definition(), hooks.Namespace())
 	eventually(f.t, "the API server serves Widgets", func() bool {
 		list := &unstructured.UnstructuredList{}
-		list.SetAPIVersion(f.group() + "/v1")
+		list.SetAPIVersion(hooks.Group() + "/v1")
 		list.SetKind("WidgetList")
 		return env.Client.List(f.t.Context(), list) == nil
 	})
@@ -317,18 +211,14 @@ func TestRotationsUnderLoad(t *testing.T) {
 	for _, replica := range replicas {
 		eventually(t, replica.name+" is ready", func() bool { return replica.Ready(nil) == nil })
 	}
-	// An API server takes a moment to see its first webhooks.
-	l := &load{namespace: f.options.Name, group: f.group()}
-	eventually(t, "the webhooks are called", func() bool {
-		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, GenerateName: "first-"}}
-		return mutated(cm, env.Client.Create(t.Context(), cm, client.DryRunAll)) == nil
-	})
+	l := f.load
+	eventually(t, "the webhooks are called", func() bool { return l.Try(t.Context()) == nil })
 	ctx, stop := context.WithCancel(t.Context())
 	var workers, rotators sync.WaitGroup
 	for worker := range 3 {
-		workers.Go(func() { l.work(ctx, worker) })
+		workers.Go(func() { l.Work(ctx, worker) })
 	}
-	began, rejectedBefore := time.Now(), rejections.count.Load()
+	began, rejectedBefore := time.Now(), rejections.Count.Load()
 	lost := 0
 	var left, leaves atomic.Int64
 	left.Store(int64(*rotations))
@@ -336,7 +226,16 @@ func TestRotationsUnderLoad(t *testing.T) {
 		random := rand.New(rand.NewPCG(uint64(i), 1))
 		rotators.Go(func() {
 			mine := 0
-			for left.Add(-1) >= 0 {
+			for {
+				// The load keeps up with the rotations, however slow the machine makes it.
+				number := int64(*rotations) - left.Add(-1)
+				if number > int64(*rotations) {
+					return
+				}
+				if err := until("enough requests were sent", func() bool { return l.Sent.Load() >= requests*number }); err != nil {
+					t.Error(err)
+					return
+				}
 				if err := f.rotate(random, replicas[i]); err != nil {
 					t.Error(err)
 					return
@@ -363,13 +262,13 @@ func TestRotationsUnderLoad(t *testing.T) {
 	for _, replica := range replicas {
 		leaves.Add(int64(replica.Status().Changes))
 	}
-	replicasBorn, refusedHandshakes := f.born, rejections.count.Load()-rejectedBefore
+	replicasBorn, refusedHandshakes := f.born, rejections.Count.Load()-rejectedBefore
 	t.Logf("%d rotations of an authority (%d certificates) in %s, %d replicas lost and replaced; %d requests of which %d failed (%d tries, %d refusals, the longest took %s); "+
 		"%d validations, %d mutations, %d conversions over %d TLS handshakes of which %d were rejected; %d servers started for %d replicas: %d restarts",
-		*rotations, leaves.Load(), took.Round(time.Second), lost, l.sent.Load(), l.failed.Load(), l.dried.Load(), l.refused.Load(), l.longest.Round(time.Millisecond),
-		f.calls.validated.Load(), f.calls.mutated.Load(), f.calls.converted.Load(), f.calls.handshakes.Load(), refusedHandshakes, f.calls.starts.Load(), replicasBorn,
+		*rotations, leaves.Load(), took.Round(time.Second), lost, l.Sent.Load(), l.Failed.Load(), l.Dried.Load(), l.Refused.Load(), l.Longest().Round(time.Millisecond),
+		f.calls.Validated.Load(), f.calls.Mutated.Load(), f.calls.Converted.Load(), f.calls.handshakes.Load(), refusedHandshakes, f.calls.starts.Load(), replicasBorn,
 		f.calls.starts.Load()-int64(replicasBorn))
-	for _, failure := range l.first {
+	for _, failure := range l.Failures() {
 		t.Error(failure)
 	}
 	if f.calls.starts.Load() != int64(replicasBorn) || leaves.Load() < int64(*rotations) {
@@ -379,7 +278,7 @@ func TestRotationsUnderLoad(t *testing.T) {
 	if refusedHandshakes > 0 {
 		t.Errorf("%d handshakes were rejected", refusedHandshakes)
 	}
-	if l.sent.Load() < 5*int64(*rotations) || f.calls.converted.Load() == 0 || f.calls.handshakes.Load() < l.sent.Load() {
+	if l.Sent.Load() < requests*int64(*rotations) || f.calls.Converted.Load() == 0 || f.calls.handshakes.Load() < l.Sent.Load() {
 		t.Error("the load was too light to prove anything")
 	}
 	f.checkBundles(foreign)

@@ -3,97 +3,26 @@ package webhookcert
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
-	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/kapok-operators/kapok/shared/pki"
+	"github.com/kapok-operators/kapok/shared/testkit/webhooks"
 )
 
-// refusal is what the validating webhook says.
-const refusal = "the label refuse is set"
-
-// calls counts what the webhooks have answered.
-type calls struct{ validated, mutated, converted, handshakes, starts atomic.Int64 }
-
-func (c *calls) validate(_ context.Context, r admission.Request) admission.Response {
-	c.validated.Add(1)
-	object := &unstructured.Unstructured{}
-	if err := json.Unmarshal(r.Object.Raw, &object.Object); err != nil {
-		return admission.Errored(http.StatusBadRequest, err)
-	}
-	switch labels := object.GetLabels(); {
-	case labels["refuse"] != "":
-		return admission.Denied(refusal)
-	case labels["mutated"] == "":
-		return admission.Denied("the mutating webhook was not asked")
-	}
-	return admission.Allowed("")
-}
-
-func (c *calls) mutate(_ context.Context, r admission.Request) admission.Response {
-	c.mutated.Add(1)
-	object := &unstructured.Unstructured{}
-	if err := json.Unmarshal(r.Object.Raw, &object.Object); err != nil {
-		return admission.Errored(http.StatusBadRequest, err)
-	}
-	labels := object.GetLabels()
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	labels["mutated"] = "true"
-	object.SetLabels(labels)
-	raw, err := json.Marshal(object.Object)
-	if err != nil {
-		return admission.Errored(http.StatusInternalServerError, err)
-	}
-	return admission.PatchResponseFromRaw(r.Object.Raw, raw)
-}
-
-// convert changes nothing but the version.
-func (c *calls) convert(w http.ResponseWriter, r *http.Request) {
-	c.converted.Add(1)
-	var review apiextensionsv1.ConversionReview
-	if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	answer := &apiextensionsv1.ConversionResponse{UID: review.Request.UID, Result: metav1.Status{Status: metav1.StatusSuccess}}
-	for _, raw := range review.Request.Objects {
-		object := &unstructured.Unstructured{}
-		if err := json.Unmarshal(raw.Raw, &object.Object); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		object.SetAPIVersion(review.Request.DesiredAPIVersion)
-		answer.ConvertedObjects = append(answer.ConvertedObjects, runtime.RawExtension{Object: object})
-	}
-	review.Request, review.Response = nil, answer
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(review)
-}
-
-// afresh makes the client connect anew for each request, so that each asks
-// whether the certificate is trusted.
-func afresh(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Connection", "close")
-		next.ServeHTTP(w, r)
-	})
+// calls counts what the webhooks have answered, and what it took.
+type calls struct {
+	webhooks.Answers
+	handshakes, starts atomic.Int64
 }
 
 // served is a Source at work behind a webhook server.
@@ -101,6 +30,8 @@ type served struct {
 	Source
 	name, address string
 	stop          func() error
+	// passed are the connections that the balancer has passed to it and that have not ended.
+	passed atomic.Int64
 }
 
 // serve runs a source and a server with it until the test or the replica ends.
@@ -116,8 +47,7 @@ func serve(t *testing.T, name string, source Source, c *calls) *served {
 	}
 	server := Server(source, webhook.Options{
 		Host: "127.0.0.1", Port: address.Port,
-		TLSOpts: []func(*tls.Config){func(config *tls.Config) {
-			config.NextProtos = []string{"http/1.1"}
+		TLSOpts: []func(*tls.Config){webhooks.HTTP1, func(config *tls.Config) {
 			get := config.GetCertificate
 			config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 				c.handshakes.Add(1)
@@ -125,9 +55,7 @@ func serve(t *testing.T, name string, source Source, c *calls) *served {
 			}
 		}},
 	})
-	server.Register("/validate", afresh(&admission.Webhook{Handler: admission.HandlerFunc(c.validate)}))
-	server.Register("/mutate", afresh(&admission.Webhook{Handler: admission.HandlerFunc(c.mutate)}))
-	server.Register("/convert", afresh(http.HandlerFunc(c.convert)))
+	c.Register(server)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
@@ -179,19 +107,11 @@ func balance(t *testing.T) *balancer {
 
 func (b *balancer) pass(conn net.Conn) {
 	defer func() { _ = conn.Close() }()
-	var backend net.Conn
-	for range 20 {
-		var err error
-		if member := b.pick(); member != nil {
-			if backend, err = net.Dial("tcp", member.address); err == nil {
-				break
-			}
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	member, backend := b.dial()
 	if backend == nil {
 		return
 	}
+	defer member.passed.Add(-1)
 	defer func() { _ = backend.Close() }()
 	done := make(chan struct{})
 	go func() {
@@ -208,12 +128,30 @@ func (b *balancer) pass(conn net.Conn) {
 	<-done
 }
 
+// dial connects to a member, as soon as one is ready.
+func (b *balancer) dial() (*served, net.Conn) {
+	for deadline := time.Now().Add(hanging); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		member := b.pick()
+		if member == nil {
+			continue
+		}
+		backend, err := net.Dial("tcp", member.address)
+		if err == nil {
+			return member, backend
+		}
+		member.passed.Add(-1)
+	}
+	return nil, nil
+}
+
+// pick returns a member that is ready, if there is one, with a connection counted that is passed to it.
 func (b *balancer) pick() *served {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for range b.members {
 		b.next++
 		if m := b.members[b.next%len(b.members)]; m.Ready(nil) == nil {
+			m.passed.Add(1)
 			return m
 		}
 	}
@@ -232,18 +170,60 @@ func (b *balancer) remove(m *served) {
 	b.members = slices.DeleteFunc(slices.Clone(b.members), func(other *served) bool { return other == m })
 }
 
+// pace is an uptime that stands still while a request takes long. What is promised
+// is that no request fails that is answered within the time to settle. Tests make
+// that time short, so on a starved machine a request can take longer; with this
+// clock the time to settle is counted in time in which the API server keeps up.
+type pace struct{ elapsed atomic.Int64 }
+
+// keepPace runs a clock until the test ends. oldest is how long the oldest request
+// has been waited for.
+func keepPace(t *testing.T, oldest func() time.Duration) *pace {
+	const (
+		tick = 10 * time.Millisecond
+		// brief is well below the time to settle.
+		brief = 300 * time.Millisecond
+	)
+	p, stop, ended := &pace{}, make(chan struct{}), make(chan struct{})
+	t.Cleanup(func() { close(stop); <-ended })
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(tick)
+		defer ticker.Stop()
+		for last := time.Now(); ; {
+			select {
+			case <-stop:
+				return
+			case now := <-ticker.C:
+				// A tick that comes late is one in which nobody here got on either.
+				if oldest() < brief {
+					p.elapsed.Add(int64(min(now.Sub(last), 5*tick)))
+				}
+				last = now
+			}
+		}
+	}()
+	return p
+}
+
+// uptime is what the clock shows.
+func (p *pace) uptime() time.Duration { return time.Duration(p.elapsed.Load()) }
+
 // dials are two clocks that a test can turn.
 type dials struct {
-	start        time.Time
+	ticks        func() time.Duration
 	wall, uptime atomic.Int64
 }
 
-func newDials() *dials { return &dials{start: time.Now()} }
+func newDials() *dials {
+	start := time.Now()
+	return &dials{ticks: func() time.Duration { return time.Since(start) }}
+}
 
 func (d *dials) now() pki.Moment {
 	return pki.Moment{
 		Wall:   time.Now().Round(0).Add(time.Duration(d.wall.Load())),
-		Uptime: time.Since(d.start) + time.Duration(d.uptime.Load()),
+		Uptime: d.ticks() + time.Duration(d.uptime.Load()),
 	}
 }
 
@@ -257,13 +237,22 @@ func quick(d *dials) times {
 	return times{now: d.now, policy: policy, look: 100 * time.Millisecond, list: 300 * time.Millisecond, retry: 50 * time.Millisecond}
 }
 
+// hanging is how long is waited for what must come. It proves nothing but that it
+// comes: a loaded machine must make a test slow, not red.
+const hanging = 5 * time.Minute
+
+func until(what string, is func() bool) error {
+	for deadline := time.Now().Add(hanging); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("not within %s: %s", hanging, what)
+		}
+	}
+	return nil
+}
+
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for !is() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within a minute: %s", what)
-		}
-		time.Sleep(10 * time.Millisecond)
+	if err := until(what, is); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -2,8 +2,10 @@ package certmanager
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"os"
 	"os/exec"
@@ -32,7 +34,6 @@ import (
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/selfsigned"
 	"github.com/go-logr/logr"
-	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -45,9 +46,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
-	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/kapok-operators/kapok/shared/testkit"
+	"github.com/kapok-operators/kapok/shared/testkit/webhooks"
 	"github.com/kapok-operators/kapok/shared/webhookcert"
 )
 
@@ -132,7 +133,9 @@ func startCertManager(t *testing.T, env *testkit.Env) {
 	}
 	if err := cainjector.RegisterAllInjectors(ctx, mgr, cainjector.SetupOptions{
 		EnableCertificatesDataSource: true,
-		EnabledReconcilersFor:        map[string]bool{cainjector.ValidatingWebhookConfigurationName: true, cainjector.CustomResourceDefinitionName: true},
+		EnabledReconcilersFor: map[string]bool{
+			cainjector.ValidatingWebhookConfigurationName: true, cainjector.MutatingWebhookConfigurationName: true, cainjector.CustomResourceDefinitionName: true,
+		},
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -194,14 +197,16 @@ func mount(folder, version string, files map[string][]byte) error {
 	return nil
 }
 
-func eventually(t *testing.T, what string, limit time.Duration, is func() bool) {
+// hanging is how long is waited for what must come. It proves nothing but that it
+// comes: a loaded machine must make a test slow, not red.
+const hanging = 5 * time.Minute
+
+func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(limit)
-	for !is() {
+	for deadline := time.Now().Add(hanging); !is(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %s", limit, what)
+			t.Fatalf("not within %s: %s", hanging, what)
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 }
 
@@ -218,8 +223,9 @@ func create(t *testing.T, c client.Client, objects ...client.Object) {
 }
 
 // TestWithCertManager: what CertManager renders makes cert-manager issue and
-// inject, the mounted certificate is served, and renewals do neither restart
-// anything nor fail a request.
+// inject, into everything by which API servers call webhooks: a validating and a
+// mutating configuration, and a definition with conversion. The mounted certificate
+// is served, and a renewal does neither restart anything nor fail a request.
 func TestWithCertManager(t *testing.T) {
 	ctrl.SetLogger(logr.Discard())
 	env := testkit.StartEnv(t, testkit.EnvOptions{Scheme: scheme(t), CRDPaths: []string{filepath.Join(moduleFolder(t), "deploy", "crds")}})
@@ -243,29 +249,36 @@ func TestWithCertManager(t *testing.T) {
 	}
 	folder := t.TempDir()
 	startKubelet(t, c, cm.Secret, folder)
-
-	source, err := webhookcert.New(env.Config, webhookcert.Options{
-		Mode: webhookcert.ModeCertManager, Directory: folder, Name: "operator", Namespace: namespace,
-		Service: cm.Service, Hosts: []string{"127.0.0.1"}, Validating: []string{"hooks"},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	address := listener.Addr().(*net.TCPAddr)
 	_ = listener.Close()
-	var asked atomic.Int64
-	server := webhookcert.Server(source, webhook.Options{Host: "127.0.0.1", Port: address.Port})
-	server.Register("/validate", &admission.Webhook{Handler: admission.HandlerFunc(func(context.Context, admission.Request) admission.Response {
-		asked.Add(1)
-		return admission.Allowed("")
-	})})
+	hooks := webhooks.Installation{Name: "called", Address: address.String(), Annotations: cm.Annotations()}
+	definition := hooks.Definition()
+
+	source, err := webhookcert.New(env.Config, webhookcert.Options{
+		Mode: webhookcert.ModeCertManager, Directory: folder, Name: "operator", Namespace: namespace,
+		Service: cm.Service, Hosts: []string{"127.0.0.1"},
+		Validating: []string{hooks.Name}, Mutating: []string{hooks.Name}, Conversions: []string{definition.Name},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rejections webhooks.Rejections
+	log.SetOutput(&rejections)
+	t.Cleanup(func() { log.SetOutput(os.Stderr) })
+	var answers webhooks.Answers
+	var starts atomic.Int64
+	server := webhookcert.Server(source, webhook.Options{Host: "127.0.0.1", Port: address.Port, TLSOpts: []func(*tls.Config){webhooks.HTTP1}})
+	answers.Register(server)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- server.Start(ctx) }()
+	go func() {
+		starts.Add(1)
+		ended <- server.Start(ctx)
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -280,54 +293,59 @@ func TestWithCertManager(t *testing.T) {
 			t.Logf("last: %v; %s", last, describe(c))
 		}
 	})
-	none, fail := admissionv1.SideEffectClassNone, admissionv1.Fail
-	create(t, c, &admissionv1.ValidatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: "hooks", Annotations: cm.Annotations()},
-		Webhooks: []admissionv1.ValidatingWebhook{{
-			Name:         "hooks.kapok.dev",
-			ClientConfig: admissionv1.WebhookClientConfig{URL: new("https://" + address.String() + "/validate")},
-			Rules: []admissionv1.RuleWithOperations{{
-				Operations: []admissionv1.OperationType{admissionv1.Create},
-				Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"configmaps"}},
-			}},
-			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": namespace}},
-			FailurePolicy:     &fail, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
-		}},
+	create(t, c, hooks.Namespace(), hooks.Validating(), hooks.Mutating(), definition)
+	load := webhooks.NewLoad(c, hooks)
+	// With a bundle that is missing each of the webhooks would fail.
+	eventually(t, "the certificate is issued, mounted and injected, and the webhooks are called", func() bool {
+		last = load.Try(t.Context())
+		return last == nil
 	})
-	eventually(t, "the certificate is issued, mounted, injected and trusted", time.Minute, func() bool {
-		if err := source.Ready(nil); err != nil {
-			last = err
-			return false
-		}
-		return true
+	eventually(t, "the certificate is trusted", func() bool {
+		last = source.Ready(nil)
+		return last == nil && source.Status().Trusted
 	})
 	first := source.Status()
-	if !first.Trusted || time.Until(first.NotAfter) < 89*24*time.Hour || time.Until(first.AuthorityNotAfter) < 9*365*24*time.Hour {
+	if time.Until(first.NotAfter) < 89*24*time.Hour || time.Until(first.AuthorityNotAfter) < 9*365*24*time.Hour {
 		t.Errorf("status %+v", first)
 	}
-
-	try := func() error {
-		return c.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "x-"}}, client.DryRunAll)
-	}
-	eventually(t, "the webhook is asked", 10*time.Second, func() bool { return try() == nil && asked.Load() > 0 })
-	before := asked.Load()
-	var sent, failed int
-	renew(t, c, cm.Name)
-	eventually(t, "the renewed certificate is served", 2*time.Minute, func() bool {
-		sent++
-		if err := try(); err != nil {
-			failed++
-			t.Error(err)
-		}
-		return source.Status().Changes == 1
+	// An API server keeps what it had of a definition for a moment, here without a bundle.
+	rejected := rejections.Count.Load()
+	eventually(t, "no handshake is rejected any more", func() bool {
+		before := rejected
+		time.Sleep(3 * time.Second)
+		rejected = rejections.Count.Load()
+		return rejected == before
 	})
+	validated, mutated, converted := answers.Validated.Load(), answers.Mutated.Load(), answers.Converted.Load()
+	working, stop := context.WithCancel(t.Context())
+	var workers sync.WaitGroup
+	for worker := range 2 {
+		workers.Go(func() { load.Work(working, worker) })
+	}
+	renew(t, c, cm.Name)
+	eventually(t, "the renewed certificate is served", func() bool { return source.Status().Changes == 1 })
+	// What follows goes through the renewed certificate alone.
+	sent := load.Sent.Load()
+	eventually(t, "requests of every sort go through it", func() bool { return load.Sent.Load() >= sent+20 })
+	stop()
+	workers.Wait()
+	rejected = rejections.Count.Load() - rejected
+	validated, mutated, converted = answers.Validated.Load()-validated, answers.Mutated.Load()-mutated, answers.Converted.Load()-converted
+	t.Logf("cert-manager renewed the certificate: %d requests of which %d failed, the longest took %s; %d validations, %d mutations, %d conversions, %d handshakes rejected; %d servers started",
+		load.Sent.Load(), load.Failed.Load(), load.Longest().Round(time.Millisecond), validated, mutated, converted, rejected, starts.Load())
+	for _, failure := range load.Failures() {
+		t.Error(failure)
+	}
 	after := source.Status()
-	if !after.Trusted || !after.NotAfter.After(first.NotAfter) {
+	if !after.Trusted || !after.NotAfter.After(first.NotAfter) || after.Changes != 1 {
 		t.Errorf("renewed: %+v, before: %+v", after, first)
 	}
-	t.Logf("cert-manager renewed the certificate: %d requests of which %d failed", sent, failed)
-	if asked.Load()-before < int64(sent) || sent < 20 {
-		t.Errorf("%d requests, %d asked", sent, asked.Load()-before)
+	// The API server also calls for itself, with nobody to see it fail.
+	if rejected > 0 {
+		t.Errorf("%d handshakes were rejected", rejected)
+	}
+	if load.Sent.Load() < 40 || validated < 20 || mutated < 20 || converted < 20 || starts.Load() != 1 {
+		t.Error("the load was too light to prove anything, or the server was started again")
 	}
 }
 
