@@ -69,12 +69,11 @@ func (p *Protection) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var statements strings.Builder
-	statements.WriteString("CREATE TABLE app.ballast (id INT AUTO_INCREMENT PRIMARY KEY, content MEDIUMBLOB);")
-	for range ballastMiB {
-		statements.WriteString("INSERT INTO app.ballast (content) VALUES (CONCAT(" + strings.TrimSuffix(strings.Repeat("RANDOM_BYTES(1024),", 1024), ",") + "));")
-	}
-	if _, err := p.cluster.AsRoot(ctx, lab.Primary(cluster), statements.String()); err != nil {
+	// What is random cannot be compressed.
+	statements := fmt.Sprintf("CREATE TABLE app.ballast (id INT AUTO_INCREMENT PRIMARY KEY, content VARBINARY(1024)); SET cte_max_recursion_depth = %[1]d; "+
+		"INSERT INTO app.ballast (content) WITH RECURSIVE n AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM n WHERE x < %[1]d) SELECT RANDOM_BYTES(1024) FROM n",
+		ballastMiB<<10)
+	if _, err := p.cluster.AsRoot(ctx, lab.Primary(cluster), statements); err != nil {
 		return fmt.Errorf("write the ballast: %w", err)
 	}
 	if _, err := p.cluster.WaitCondition(ctx, healthyTimeout, mysqlv1.ConditionBackupReady, metav1.ConditionTrue, ""); err != nil {
