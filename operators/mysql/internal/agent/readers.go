@@ -39,6 +39,9 @@ func (w *opening) take(o mysqld.Observation, d *instance.Directive) {
 // somebody may set, so that only its change counts.
 type hearing struct {
 	mark time.Time
+	// relay is how far the relay log was. A large transaction is on its way for long, without a heartbeat in between, and mysqld says nothing of it
+	// before it is there as a whole: but its source is heard with every event of it.
+	relay mysqld.RelayEnd
 	// at is when something was first seen to have come, since the look before, when it had not.
 	at, since time.Time
 	looked    time.Time
@@ -55,15 +58,17 @@ func (h *hearing) take(o mysqld.Observation, now time.Time) {
 		h.begin()
 		return
 	}
+	grown := o.Channel.Relay.File == h.relay.File && o.Channel.Relay.Size > h.relay.Size && h.relay.Size > 0
+	h.relay = o.Channel.Relay
 	if h.begun {
-		h.begun = false
+		h.begun, grown = false, false
 		if !o.Channel.HeardAt.After(h.mark) {
 			// A start may put back what is shown, which is no news of the source.
 			h.mark = o.Channel.HeardAt
 			return
 		}
 	}
-	if o.Channel.HeardAt.IsZero() || o.Channel.HeardAt.Equal(h.mark) {
+	if (o.Channel.HeardAt.IsZero() || o.Channel.HeardAt.Equal(h.mark)) && !grown {
 		return
 	}
 	if before.IsZero() {
@@ -73,7 +78,7 @@ func (h *hearing) take(o mysqld.Observation, now time.Time) {
 }
 
 // begin notes that the receiver is told to run: what was heard before does not count any more.
-func (h *hearing) begin() { h.present, h.begun = false, true }
+func (h *hearing) begin() { h.present, h.begun, h.relay = false, true, mysqld.RelayEnd{} }
 
 // silence is how long the source has not been heard, 0 if it never was since the receiver runs. heardAt is what mysqld notes:
 // it is more exact than the looks of this process, and not believed beyond them.

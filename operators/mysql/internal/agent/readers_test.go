@@ -102,3 +102,44 @@ func TestTheSilenceOfASourceIsNotThatOfTheOneBefore(t *testing.T) {
 	look(56, true, at(56).Add(time.Hour))
 	says("a clock that was set forward", at(56).Add(time.Hour), 60, 4)
 }
+
+// TestASourceIsHeardWhileALargeTransactionComes: there is no heartbeat before it has come as a whole. Another file, or one that nobody saw before, is no
+// news of the source.
+func TestASourceIsHeardWhileALargeTransactionComes(t *testing.T) {
+	begun := time.Now()
+	at := func(s int) time.Time { return begun.Add(time.Duration(s) * time.Second) }
+	var h hearing
+	look := func(now, heard int, file string, size int64) time.Duration {
+		h.take(mysqld.Observation{Channel: &mysqld.Channel{Receiver: true, HeardAt: at(heard), Relay: mysqld.RelayEnd{File: file, Size: size}}}, at(now))
+		return h.silence(at(heard), at(now))
+	}
+	h.begin()
+	for _, c := range []struct {
+		what       string
+		now, heard int
+		file       string
+		size       int64
+		want       int
+	}{
+		{"a heartbeat", 1, 1, "relay.000001", 100, 0},
+		{"nothing", 3, 1, "relay.000001", 100, 2},
+		{"a part of a transaction", 5, 1, "relay.000001", 200, 2},
+		{"another part, two looks later", 9, 1, "relay.000001", 300, 4},
+		{"nothing", 12, 1, "relay.000001", 300, 7},
+		{"a new file", 13, 1, "relay.000002", 400, 8},
+		{"a part of a transaction", 14, 1, "relay.000002", 500, 1},
+		{"a file that cannot be seen", 15, 1, "", 0, 2},
+		{"one that can be seen again", 16, 1, "relay.000002", 600, 3},
+	} {
+		if got := look(c.now, c.heard, c.file, c.size); got != time.Duration(c.want)*time.Second {
+			t.Errorf("%s at %d: silent for %s, want %ds", c.what, c.now, got, c.want)
+		}
+	}
+	h.begin()
+	if got := look(20, 1, "relay.000002", 700); got != 0 {
+		t.Errorf("what came before the receiver was started anew counts: %s", got)
+	}
+	if h.present {
+		t.Error("the source was not heard since")
+	}
+}

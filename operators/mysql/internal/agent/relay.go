@@ -6,6 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"github.com/kapok-operators/kapok/operators/mysql/internal/agent/mysqld"
 )
 
 // syncRelay brings the relay logs to the disk: what was received while mysqld did not sync it. A file that was purged
@@ -21,6 +24,24 @@ func syncRelay(data string) error {
 		}
 	}
 	return nil
+}
+
+// relayEnd is how far the relay log is written; zero if that cannot be seen, which says nothing.
+func relayEnd(data string) mysqld.RelayEnd {
+	index, err := os.ReadFile(filepath.Join(data, "relay.index"))
+	if err != nil {
+		return mysqld.RelayEnd{}
+	}
+	lines := strings.Fields(string(index))
+	if len(lines) == 0 {
+		return mysqld.RelayEnd{}
+	}
+	file := filepath.Base(lines[len(lines)-1])
+	info, err := os.Stat(filepath.Join(data, file))
+	if err != nil {
+		return mysqld.RelayEnd{}
+	}
+	return mysqld.RelayEnd{File: file, Size: info.Size()}
 }
 
 func syncFile(path string) (err error) {

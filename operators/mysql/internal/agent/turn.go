@@ -139,7 +139,11 @@ func (m *memory) take(o mysqld.Observation) {
 
 // observe asks mysqld for its picture.
 func (a *Agent) observe(ctx context.Context, r *run) (mysqld.Observation, error) {
-	return r.client.Observe(ctx, mysqld.Ask{Peers: r.tainted.Load(), PeerPrefix: duty.PeerPrefix})
+	o, err := r.client.Observe(ctx, mysqld.Ask{Peers: r.tainted.Load(), PeerPrefix: duty.PeerPrefix})
+	if err == nil && o.Channel != nil && o.Channel.Connected {
+		o.Channel.Relay = relayEnd(a.paths.data)
+	}
+	return o, err
 }
 
 // self is what the decision needs to know of the agent.

@@ -76,6 +76,14 @@ func (p *Protection) fill(ctx context.Context) error {
 	if _, err := p.cluster.AsRoot(ctx, lab.Primary(cluster), statements); err != nil {
 		return fmt.Errorf("write the ballast: %w", err)
 	}
+	// It is one transaction, and a large one is no reason to replace a primary.
+	after, err := p.cluster.Get(ctx)
+	if err != nil {
+		return err
+	}
+	if lab.Epoch(after) != lab.Epoch(cluster) {
+		return fmt.Errorf("the primary was replaced while the ballast was written: epoch %d, before %d", lab.Epoch(after), lab.Epoch(cluster))
+	}
 	if _, err := p.cluster.WaitCondition(ctx, healthyTimeout, mysqlv1.ConditionBackupReady, metav1.ConditionTrue, ""); err != nil {
 		return err
 	}

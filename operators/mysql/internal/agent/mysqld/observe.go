@@ -52,6 +52,8 @@ type Channel struct {
 	Retrieved string
 	// HeardAt is when the newest heartbeat or transaction came; zero if never.
 	HeardAt time.Time
+	// Relay is how far the relay log has been written, if somebody has looked: mysqld says nothing of a transaction before it has come as a whole.
+	Relay RelayEnd
 	// AppliedAt is when the newest applied transaction was committed on its origin; zero if unknown.
 	AppliedAt time.Time
 	// ReceiverErrno and ApplierErrno, with their texts, are the last errors of the halves.
@@ -61,6 +63,13 @@ type Channel struct {
 	ApplierError  string
 	// Coordinator is the process list number of the applier's coordinator; 0 without one.
 	Coordinator uint64
+}
+
+// RelayEnd is the end of a relay log.
+type RelayEnd struct {
+	// File is the newest file's name, Size its size in bytes.
+	File string
+	Size int64
 }
 
 // Dump is a replica's session on its source.
