@@ -25,6 +25,9 @@ type Plan struct {
 	Full Full
 	// Pieces are replayed on it, in this order.
 	Pieces []Piece
+	// Discarded are transactions in the pieces that are not replayed: a forced promotion has given them up before the target, and the history went on
+	// without them.
+	Discarded gtid.Set
 	// Until is where replaying stops; the zero value means at the end. The last piece holds the place.
 	Until Target
 	// Why says in words why it begins there and reaches as far as it does.
@@ -124,14 +127,22 @@ func (t Target) reached(p Piece) bool {
 func (c Catalog) from(full Full, target Target) (Plan, error) {
 	chain := c.chain(full)
 	plan := Plan{Full: full, Until: target}
-	for _, p := range chain.pieces {
-		plan.Pieces = append(plan.Pieces, p)
-		if target.reached(p) {
-			plan.Why = fmt.Sprintf("full backup %s and %d pieces of the archive, in the last of which it stops", full.Name, len(plan.Pieces))
-			return plan, nil
+	// What was given up is given up by what follows it, and not by what would: as of a time before that it was there.
+	early := func(p Piece) bool { return !target.Time.IsZero() && p.Oldest.After(target.Time) }
+	for _, l := range chain.links {
+		if l.turns && early(l.Piece) {
+			return plan.stopping(), nil
+		}
+		plan.Pieces, plan.Discarded = append(plan.Pieces, l.Piece), l.discarded
+		if target.reached(l.Piece) {
+			return plan.stopping(), nil
 		}
 	}
 	switch {
+	case chain.turn != nil && early(*chain.turn):
+		return plan.stopping(), nil
+	case chain.turn != nil:
+		return unreachable("full backup %s holds %s, which a forced promotion has given up since", full.Name, chain.abandoned)
 	case !chain.missing.IsEmpty():
 		return unreachable("the archive has a gap behind full backup %s: %s are missing", full.Name, chain.missing)
 	case !target.Through.IsEmpty():
@@ -140,33 +151,82 @@ func (c Catalog) from(full Full, target Target) (Plan, error) {
 		return unreachable("transaction %s is in no piece of the archive", target.Before)
 	}
 	plan.Until = Target{}
+	plan.settle()
 	plan.Why = fmt.Sprintf("full backup %s and all %d pieces of the archive behind it", full.Name, len(plan.Pieces))
 	return plan, nil
 }
 
+// stopping is a plan whose target is in the last of its pieces, or right behind it.
+func (p Plan) stopping() Plan {
+	p.settle()
+	p.Why = fmt.Sprintf("full backup %s and %d pieces of the archive, in the last of which it stops", p.Full.Name, len(p.Pieces))
+	return p
+}
+
+// settle leaves out the pieces of which nothing is replayed.
+func (p *Plan) settle() {
+	if !p.Discarded.IsEmpty() {
+		p.Pieces = slices.DeleteFunc(p.Pieces, func(piece Piece) bool { return p.Discarded.Contains(piece.Holds) })
+	}
+}
+
+// link is a piece that can be replayed.
+type link struct {
+	Piece
+	// turns says that the history went on here without what was replayed before; discarded is all that was given up so far.
+	turns     bool
+	discarded gtid.Set
+}
+
 // chain is what can be replayed on a full backup.
 type chain struct {
-	// pieces are in the order in which they are replayed.
-	pieces []Piece
+	// links are in the order in which they are replayed.
+	links []link
 	// missing is what would be needed to replay any of the others, if there are others, or what was archived once and is in none.
 	missing gtid.Set
+	// passed is what pieces hold that was given up before the full backup was taken.
+	passed gtid.Set
+	// turn is where the history went on without the full backup itself, because that holds what was given up, which is abandoned; nil if it did not.
+	turn      *Piece
+	abandoned gtid.Set
 }
 
 // chain puts the pieces in order. Those that bring nothing new are left out.
+//
+// The states of a history contain each other, so that what was there before a piece, and what is in it, contain whatever was replayed until then. If
+// they do not, somebody has promoted an instance by force that lacked some of it, and the history has gone on without.
 func (c Catalog) chain(full Full) chain {
 	have, left := full.Holds, c.Pieces
 	var out chain
+	var discarded gtid.Set
 	for {
 		var waiting []Piece
 		progress := false
-		for _, p := range left {
-			switch {
-			case have.Contains(p.Holds):
-			case have.Contains(p.After):
-				out.pieces = append(out.pieces, p)
-				have, progress = have.Union(p.Holds), true
+		for i, p := range left {
+			if have.Contains(p.Holds) {
+				continue
+			}
+			if !have.Contains(p.After) {
+				if have.Union(out.passed).Union(discarded).Contains(p.After) {
+					// It goes on from what was given up.
+					out.passed, progress = out.passed.Union(p.Holds.Subtract(have)), true
+				} else {
+					waiting = append(waiting, p)
+				}
+				continue
+			}
+			progress = true
+			beside := have.Subtract(p.After).Subtract(p.Holds)
+			switch kept := beside.Intersect(full.Within); {
+			case kept.IsEmpty():
+				discarded = discarded.Union(beside)
+				out.links = append(out.links, link{p, !beside.IsEmpty(), discarded})
+				have = have.Subtract(beside).Union(p.Holds)
+			case p.Newest.After(full.Newest):
+				out.turn, out.abandoned = &left[i], kept
+				return out
 			default:
-				waiting = append(waiting, p)
+				out.passed = out.passed.Union(p.Holds.Subtract(have))
 			}
 		}
 		if left = waiting; !progress || len(left) == 0 {
@@ -174,7 +234,7 @@ func (c Catalog) chain(full Full) chain {
 		}
 	}
 	// The mark remembers what nothing else speaks of any more: a piece that was lost from the end.
-	out.missing = c.Mark.Archived.Subtract(have)
+	out.missing = c.Mark.Archived.Subtract(have).Subtract(discarded).Subtract(out.passed)
 	if len(left) > 0 {
 		out.missing = left[0].After.Subtract(have)
 	}
@@ -182,12 +242,17 @@ func (c Catalog) chain(full Full) chain {
 }
 
 // Gaps returns the transactions that the archive lacks behind the newest full backup, so that not even the newest state can be brought
-// back from there. It is empty without a full backup: then nothing can be.
+// back from there; if that holds what a forced promotion has given up, those that cannot be replayed on it. It is empty without a full backup: then
+// nothing can be.
 func (c Catalog) Gaps() gtid.Set {
 	if len(c.Fulls) == 0 {
 		return gtid.Set{}
 	}
-	return c.chain(c.Fulls[len(c.Fulls)-1]).missing
+	chain := c.chain(c.Fulls[len(c.Fulls)-1])
+	if chain.turn != nil {
+		return chain.turn.Holds
+	}
+	return chain.missing
 }
 
 // Done returns what an archiver that goes on here need not archive: what is in a piece, and what came before the first of them. known is

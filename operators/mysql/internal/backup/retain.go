@@ -43,10 +43,10 @@ func (c Catalog) Expire(cluster string, keep Retention, now time.Time) []Deletio
 		out = append(out, d)
 	}
 	if len(kept) > 0 {
-		// What every kept full backup holds is replayed on none of them.
-		held := kept[0].Holds
+		// What every kept full backup holds is replayed on none of them, and neither is what was given up before any of them was taken.
+		held := c.needlessFor(kept[0])
 		for _, f := range kept[1:] {
-			held = held.Intersect(f.Holds)
+			held = held.Intersect(c.needlessFor(f))
 		}
 		out = append(out, c.needless(cluster, held)...)
 	}
@@ -57,6 +57,9 @@ func (c Catalog) Expire(cluster string, keep Retention, now time.Time) []Deletio
 	}
 	return out
 }
+
+// needlessFor is what is not replayed on a full backup, whatever the target.
+func (c Catalog) needlessFor(f Full) gtid.Set { return f.Holds.Union(c.chain(f).passed) }
 
 // expired is a full backup that is not kept.
 type expired struct {

@@ -113,7 +113,7 @@ func DrawProtection(seed uint64, number int) ProtectionRound {
 }
 
 // Name names the round, its chapter and its backup.
-func (r ProtectionRound) Name() string { return fmt.Sprintf("s%d-b%d", r.Seed, r.Number) }
+func (r ProtectionRound) Name() string { return Round{Seed: r.Seed, Number: r.Number}.Name() }
 
 // String says what the round does.
 func (r ProtectionRound) String() string {

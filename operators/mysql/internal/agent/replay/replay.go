@@ -3,6 +3,7 @@
 package replay
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,8 @@ type Options struct {
 	BatchBytes int64
 	// Progress, if set, is told after each batch how many of the pieces are done.
 	Progress func(done, of int)
+
+	discarded gtid.Set
 }
 
 // Run replays a plan's pieces, and returns what the data hold in the end. After an error, the data folder is worth nothing any more.
@@ -54,6 +57,7 @@ func Run(ctx context.Context, o Options, plan backup.Plan) (gtid.Set, error) {
 	if o.BatchBytes == 0 {
 		o.BatchBytes = batchBytes
 	}
+	o.discarded = plan.Discarded
 	executed, err := o.executed(ctx)
 	if err != nil {
 		return gtid.Set{}, err
@@ -123,7 +127,7 @@ func (o Options) adopt(ctx context.Context, client *mysqld.Client) (gtid.Set, er
 
 // batch replays some pieces, and returns what the data hold then.
 func (o Options) batch(ctx context.Context, pieces []backup.Piece, until backup.Target, executed gtid.Set) (gtid.Set, error) {
-	w := want{executed: executed, until: until}
+	w := want{executed: executed, until: until, discarded: o.discarded}
 	var index strings.Builder
 	var names []string
 	for i, p := range pieces {
@@ -200,6 +204,8 @@ type want struct {
 	executed gtid.Set
 	until    backup.Target
 	replayed gtid.Builder
+	// discarded is what is left out.
+	discarded gtid.Set
 	// before and after are the transaction at which the applier ends.
 	before, after string
 }
@@ -245,7 +251,8 @@ func (o Options) unpack(ctx context.Context, p backup.Piece, path string, w *wan
 		return fmt.Errorf("make room for it: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := look(io.TeeReader(io.LimitReader(unpacked, p.Bytes), f), p.Bytes, w); err != nil {
+	out := bufio.NewWriterSize(f, 1<<20)
+	if err := errors.Join(look(io.LimitReader(unpacked, p.Bytes), p.Bytes, out, w), out.Flush()); err != nil {
 		return err
 	}
 	// What is left is the end of the parcel, with its checksum, and that of the object.
@@ -261,12 +268,16 @@ func (o Options) unpack(ctx context.Context, p backup.Piece, path string, w *wan
 	return nil
 }
 
-// look reads a piece to its end.
-func look(in io.Reader, size int64, w *want) error {
+// look reads a piece to its end, and writes what is to be replayed of it.
+func look(in io.Reader, size int64, out io.Writer, w *want) error {
 	r, err := binlog.NewReader(in, size)
 	if err != nil {
 		return err
 	}
+	if _, err := io.WriteString(out, binlog.Magic); err != nil {
+		return fmt.Errorf("write it: %w", err)
+	}
+	within := true
 	for {
 		e, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -275,13 +286,24 @@ func look(in io.Reader, size int64, w *want) error {
 		if err != nil {
 			return err
 		}
-		if e.Type != binlog.GTID && e.Type != binlog.TaggedGTID {
+		switch e.Type {
+		case binlog.GTID, binlog.TaggedGTID:
+			tr, err := binlog.Begin(e)
+			if err != nil {
+				return err
+			}
+			if within = !w.discarded.HoldsTagged(tr.Server, tr.Tag, tr.Number); within {
+				w.meet(tr)
+			}
+		case binlog.Format, binlog.PreviousGTIDs, binlog.Rotate, binlog.Stop:
+			within = true // These are of the file, and of no transaction.
+		default:
+		}
+		if !within {
 			continue
 		}
-		tr, err := binlog.Begin(e)
-		if err != nil {
-			return err
+		if _, err := out.Write(e.Raw); err != nil {
+			return fmt.Errorf("write it: %w", err)
 		}
-		w.meet(tr)
 	}
 }

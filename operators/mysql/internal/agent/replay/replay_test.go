@@ -190,3 +190,41 @@ func TestDataThatDoNotKnowWhatTheyHoldAreTold(t *testing.T) {
 		t.Errorf("again: %s, %v", again, err)
 	}
 }
+
+// TestWhatWasGivenUpIsNotReplayed: of the pieces of a history that a forced promotion has cut short, what it has given up is left out, in the middle of
+// a piece as well.
+func TestWhatWasGivenUpIsNotReplayed(t *testing.T) {
+	program := servers.Program(t, os.Getenv("KAPOK_MYSQLD"))
+	p := happen(t, program, rand.New(rand.NewPCG(9, 10)))
+	kept := p.Moments[len(p.Moments)/2]
+	there, err := p.Catalog.Restore(backup.Target{Through: kept.GTID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := replay.Run(t.Context(), options(t, program, p), there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := p.Catalog.Restore(backup.Target{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, piece := range plan.Pieces {
+		plan.Discarded = plan.Discarded.Union(piece.Holds.Subtract(want))
+	}
+	if plan.Discarded.IsEmpty() {
+		t.Fatal("nothing is given up")
+	}
+	o := options(t, program, p)
+	executed, err := replay.Run(t.Context(), o, plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !executed.Equal(want) {
+		t.Errorf("it has executed %s, want %s", executed, want)
+	}
+	s := servers.Run(t, program, o.Sandbox.DataDir)
+	if got := s.Text(pasts.State); got != kept.State {
+		t.Errorf("it brings back %q, and there was %q", got, kept.State)
+	}
+}
