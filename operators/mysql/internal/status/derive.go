@@ -165,6 +165,8 @@ func seeding(r *instance.RestoreReport) string {
 		return fmt.Sprintf("it is made from %s: unpacking, %d %% done", r.Plan, percent)
 	case instance.RestoreReplaying:
 		return fmt.Sprintf("it is made from %s: replaying, %d %% done", r.Plan, percent)
+	case instance.RestoreVerifying:
+		return fmt.Sprintf("it is made from %s: being checked", r.Plan)
 	case instance.RestoreDone, instance.RestoreFailed:
 	}
 	return ""

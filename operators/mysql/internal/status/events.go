@@ -112,7 +112,7 @@ func Seeded(member string, r instance.RestoreReport) (e event.Event, ok bool) {
 		return event.Definition{Type: event.Warning, Reason: "ReplicaNotSeeded", Action: "SeedReplica",
 			Meaning: "A replica could not be made from what is stored of the cluster, and is made by CLONE instead; the note says why."}.Event(
 			"%s is made by CLONE: %s", member, r.Problem), true
-	case instance.RestorePlanning, instance.RestoreUnpacking, instance.RestoreReplaying:
+	case instance.RestorePlanning, instance.RestoreUnpacking, instance.RestoreReplaying, instance.RestoreVerifying:
 	}
 	return event.Event{}, false
 }
