@@ -228,7 +228,14 @@ func (p *Protection) restore(ctx context.Context, result *ProtectionResult, ops 
 		return p.discard(ctx, restore)
 	}
 	result.Restore.Took, result.Restore.Attempts = time.Since(began), 1
-	restored, err := read(ctx, again, name+"-0", result.Name())
+	// The fault may have met it when it took writes already, and then it comes back.
+	var restored lab.FinalState
+	err = p.lab.Wait(ctx, mendTimeout, name+" to be read", func(ctx context.Context) (bool, string, error) {
+		if restored, err = read(ctx, again, name+"-0", result.Name()); err != nil {
+			return lab.NotYet(err)
+		}
+		return true, "", nil
+	})
 	if err != nil {
 		return err
 	}
