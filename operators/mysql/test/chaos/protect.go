@@ -30,6 +30,8 @@ const (
 	missStep = 20 * time.Second
 	// afterBackup is how long clients go on writing when a backup is over.
 	afterBackup = 4 * time.Second
+	// archivedWithin bounds how long the archive may take, once all is whole again.
+	archivedWithin = 5 * time.Minute
 	// clocks is how exactly the two clocks are compared.
 	clocks = 5 * time.Millisecond
 )
@@ -251,15 +253,15 @@ func (p *Protection) target(ctx context.Context, newest bool, mono time.Duration
 		until := mono + second.Add(time.Second).Sub(wall)
 		return Target{Must: until - clocks, MayUntil: until + clocks}, &mysqlv1.RestorePoint{Time: &second}, nil
 	}
-	cluster, err := p.cluster.Get(ctx)
-	if err != nil {
-		return Target{}, nil, err
-	}
-	var must time.Duration
-	if b := cluster.Status.Backup; b != nil && b.RestorableTo != nil {
-		must = mono + b.RestorableTo.Sub(wall)
-	}
-	return Target{Must: max(must, 0)}, nil, nil
+	// What was promised is told to the minute.
+	var told time.Time
+	_, err := p.cluster.WaitFor(ctx, archivedWithin, "to have archived the round", func(c *mysqlv1.MySQLCluster) bool {
+		if b := c.Status.Backup; b != nil && b.RestorableTo != nil {
+			told = b.RestorableTo.Time
+		}
+		return told.After(wall)
+	})
+	return Target{Must: mono + told.Sub(wall)}, nil, err
 }
 
 // template is the cluster that a restore makes: one instance that takes little, and goes with its volume.

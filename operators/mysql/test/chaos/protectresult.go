@@ -35,7 +35,7 @@ func (r ProtectionResult) problems() []string {
 			out = append(out, fmt.Sprintf("%d %s", p.n, p.what))
 		}
 	}
-	if r.Restored.Expected == 0 && len(r.Found) == 0 && !r.Newest {
+	if r.Restored.Expected == 0 && len(r.Found) == 0 {
 		out = append(out, "nothing was to be restored: the round proves nothing")
 	}
 	if len(out) > 0 {
