@@ -197,7 +197,7 @@ func planned(p backup.Plan) gtid.Set {
 	for _, piece := range p.Pieces {
 		out = out.Union(piece.Holds)
 	}
-	return out
+	return out.Subtract(p.Discarded)
 }
 
 // fits says whether a replica that holds a set can follow a source: it must hold nothing that the source does not, such as what a forced promotion has
