@@ -86,6 +86,8 @@ func defaults(in Input) []option {
 	out := []option{
 		{"replica_parallel_workers", "4"},
 		{"max_connect_errors", "1000000"},
+		// Voters sync each event of the relay log (I10), and a large transaction in events of 8 KiB, the default, waits for thousands of syncs.
+		{"binlog_row_event_max_size", "1M"},
 	}
 	if in.BufferPoolBytes > 0 {
 		out = append(out, option{"innodb_buffer_pool_size", strconv.FormatInt(in.BufferPoolBytes, 10)})
