@@ -155,7 +155,12 @@ func TestDocumentedMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	duty := func() instance.Directive { return archiving(c.primary(1, true, replica), key) }
+	drill := &instance.DrillResult{Passed: time.Now(), Took: time.Minute}
+	duty := func() instance.Directive {
+		d := archiving(c.primary(1, true, replica), key)
+		d.Backup.Archive.Drill = drill
+		return d
+	}
 	c.takeFull(primary, primary, duty, key, "first")
 	primary.await("archive", func(r instance.Report) bool {
 		return r.Backup != nil && r.Backup.Archive != nil && !r.Backup.Archive.Complete.IsZero()

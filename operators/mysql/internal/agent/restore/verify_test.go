@@ -3,6 +3,7 @@ package restore_test
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -27,6 +28,13 @@ import (
 	"github.com/kapok-operators/kapok/shared/objectstore/folder"
 )
 
+// unaware is a server that does not say that CLONE leaves its tables of CSV empty. One of those can be spoilt so that it is not sound, while a
+// page of InnoDB that is spoilt cannot be read at all.
+type unaware struct{ *mysqld.Client }
+
+// Uncopied implements full.Server.
+func (unaware) Uncopied(context.Context) ([]string, error) { return nil, nil }
+
 // proven stores a backup that was proven and a piece of the archive behind it, and returns the folder and the manifest.
 func proven(t *testing.T, program string) (dir string, m backup.Full) {
 	t.Helper()
@@ -43,7 +51,7 @@ func proven(t *testing.T, program string) (dir string, m backup.Full) {
 	dir = t.TempDir()
 	store := opened(t, dir)
 	if m, err = full.Take(t.Context(), full.Options{
-		Store: store, Cluster: pasts.Cluster, Name: "proven", Instance: "shop-0", Server: client, DataDir: s.Dir, CopyDir: filepath.Join(filepath.Dir(s.Dir), "copy"),
+		Store: store, Cluster: pasts.Cluster, Name: "proven", Instance: "shop-0", Server: unaware{client}, DataDir: s.Dir, CopyDir: filepath.Join(filepath.Dir(s.Dir), "copy"),
 		Prove: &sandbox.Options{Mysqld: program, RunDir: servers.Folder(t), Supervisor: &agent.Supervisor{}},
 	}); err != nil {
 		t.Fatal(err)
