@@ -15,13 +15,9 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/instance"
 )
 
-const (
-	// LabelDrill is on the MySQLCluster of a restore drill: the name of the cluster whose backups it proves.
-	LabelDrill = v1alpha1.Group + "/drill-of"
-	// annotationDue and annotationRequest are there too: the moment that the drill is for, and the request that it answers.
-	annotationDue     = AnnotationDue
-	annotationRequest = v1alpha1.AnnotationDrill
-)
+// LabelDrill is on the MySQLCluster of a restore drill: the name of the cluster whose backups it proves. AnnotationDue and v1alpha1.AnnotationDrill are
+// there too: the moment that the drill is for, and the request that it answers.
+const LabelDrill = v1alpha1.Group + "/drill-of"
 
 const (
 	// stubborn is how long a drill may go on failing for what may pass, such as a store that is away.
@@ -114,14 +110,14 @@ func (x *scene) drill() {
 func (x *scene) rehearse(old *v1alpha1.DrillStatus) {
 	d, at := &x.out.Drill, x.Drilled.Cluster
 	x.soon()
-	due, err := time.Parse(time.RFC3339, at.Annotations[annotationDue])
+	due, err := time.Parse(time.RFC3339, at.Annotations[AnnotationDue])
 	if err != nil {
 		due = at.CreationTimestamp.Time
 	}
 	known := old != nil && old.Due.Time.Equal(due)
 	begun := at.CreationTimestamp
 	now := &v1alpha1.DrillStatus{
-		Due: metav1.NewTime(due), Request: at.Annotations[annotationRequest], Result: v1alpha1.DrillRunning, StartedAt: &begun,
+		Due: metav1.NewTime(due), Request: at.Annotations[v1alpha1.AnnotationDrill], Result: v1alpha1.DrillRunning, StartedAt: &begun,
 	}
 	if old != nil {
 		now.LastPassedAt = old.LastPassedAt
@@ -245,7 +241,7 @@ func (x *scene) rehearsal(name string, due time.Time, request string) *v1alpha1.
 	out := &v1alpha1.MySQLCluster{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: x.Cluster.Namespace, Name: name, Labels: map[string]string{LabelDrill: x.Cluster.Name},
-			Annotations:     map[string]string{annotationDue: due.UTC().Format(time.RFC3339)},
+			Annotations:     map[string]string{AnnotationDue: due.UTC().Format(time.RFC3339)},
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(x.Cluster, v1alpha1.SchemeGroupVersion.WithKind("MySQLCluster"))},
 		},
 		Spec: v1alpha1.MySQLClusterSpec{
@@ -258,7 +254,7 @@ func (x *scene) rehearsal(name string, due time.Time, request string) *v1alpha1.
 		},
 	}
 	if request != "" {
-		out.Annotations[annotationRequest] = request
+		out.Annotations[v1alpha1.AnnotationDrill] = request
 	}
 	out.Spec.Storage.Size = larger(spec.Storage.Size, x.LargestVolume)
 	if grow := out.Spec.Storage.AutoGrow; grow != nil {

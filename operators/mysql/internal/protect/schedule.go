@@ -25,7 +25,7 @@ const (
 // AnnotationImage is on the MySQLBackups for an upgrade: the image that it is to.
 const AnnotationImage = "mysql.kapok.dev/before-image"
 
-// AnnotationDue is on the MySQLBackups that the operator has made: the moment that they are for.
+// AnnotationDue is on the MySQLBackups that the operator has made, and on the MySQLClusters of drills: the moment that they are for.
 const AnnotationDue = "mysql.kapok.dev/due"
 
 const (
