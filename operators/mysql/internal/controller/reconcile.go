@@ -78,6 +78,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	r.pace.log(ctx, req.NamespacedName, obs, plan, out)
 	protection := protect.Decide(backups)
 	if out.Committed == nil && !out.Overtaken && care == act.Whole {
+		if d := protection.Drill; d.Begin != nil || d.Remove != nil {
+			ctrl.LoggerFrom(ctx).Info("Restore drill", "begin", d.Begin != nil, "why", d.Why)
+		}
 		out.Failures = append(out.Failures, r.Actor.Protect(ctx, req.NamespacedName, protection)...)
 		r.Reporter.Protected(obs.Cluster, protection)
 	}

@@ -57,7 +57,7 @@ type DrillResult struct {
 	// Passed is when one passed last; zero if none has. Failed says that the newest one has failed.
 	Passed time.Time `json:"passed,omitzero"`
 	Failed bool      `json:"failed,omitempty"`
-	// Took is how long the restore of the one that passed last took.
+	// Took is how long the restore of the newest one took; zero if that is not known.
 	Took time.Duration `json:"took,omitempty"`
 }
 

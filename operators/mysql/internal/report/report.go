@@ -104,17 +104,19 @@ func (r *Reporter) Protected(cluster *v1alpha1.MySQLCluster, protection protect.
 	}
 }
 
-// drilled sends the events of a restore drill: its end only once it is in the status, so that it is told once.
+// drilled sends the events of a restore drill that the status does not tell of yet: of its beginning once its cluster is there, which the API server
+// may have refused to make.
 func (r *Reporter) drilled(cluster *v1alpha1.MySQLCluster, drill protect.Drill) {
-	if begin := drill.Begin; begin != nil {
-		r.Events.EmitOnce(cluster, "drill", begin.Annotations[protect.AnnotationDue], status.DrillBegun(begin.Name, drill.Why))
-	}
 	var before *v1alpha1.DrillStatus
 	if b := cluster.Status.Backup; b != nil {
 		before = b.Drill
 	}
-	if drill.Ended(before) {
-		r.Events.EmitOnce(cluster, "drilled", drill.Status.Due.UTC().Format(time.RFC3339), status.DrillEnded(*drill.Status))
+	now := drill.Status
+	switch {
+	case drill.Ended(before):
+		r.Events.EmitOnce(cluster, "drilled", now.Due.UTC().Format(time.RFC3339), status.DrillEnded(*now))
+	case now != nil && now.Result == v1alpha1.DrillRunning && (before == nil || !before.Due.Equal(&now.Due)):
+		r.Events.EmitOnce(cluster, "drill", now.Due.UTC().Format(time.RFC3339), status.DrillBegun(protect.DrillName(cluster.Name)))
 	}
 }
 

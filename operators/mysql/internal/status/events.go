@@ -157,9 +157,9 @@ func Restored(s v1alpha1.MySQLRestoreStatus) (e event.Event, ok bool) {
 }
 
 // DrillBegun is the event of a restore drill that begins.
-func DrillBegun(name, why string) event.Event {
+func DrillBegun(name string) event.Event {
 	return event.Definition{Type: event.Normal, Reason: "DrillBegun", Action: "Drill",
-		Meaning: "A restore drill was begun: a MySQLCluster was made from what is stored, and goes when it was checked."}.Event("MySQLCluster %s is made: %s", name, why)
+		Meaning: "A restore drill was begun: a MySQLCluster was made from what is stored, and goes when it was checked."}.Event("MySQLCluster %s is restored from what is stored", name)
 }
 
 // DrillEnded is the event of one that has ended.

@@ -174,7 +174,7 @@ func (p *Protection) backup(ctx context.Context, result *ProtectionResult) error
 	}
 	began := time.Now()
 	err := p.disturb(ctx, &result.Backup, look, func(ctx context.Context, fault ProtectionFault) (undo, error) {
-		return p.inject(ctx, fault, b.Status.Instance, p.Name)
+		return p.inject(ctx, fault, b.Status.Instance)
 	})
 	if err != nil {
 		return err
@@ -217,7 +217,7 @@ func (p *Protection) restore(ctx context.Context, result *ProtectionResult, ops 
 	}
 	began := time.Now()
 	err = p.disturb(ctx, &result.Restore, look, func(ctx context.Context, fault ProtectionFault) (undo, error) {
-		return p.inject(ctx, fault, name+"-0", p.Name)
+		return p.inject(ctx, fault, name+"-0")
 	})
 	if err != nil {
 		return err
@@ -327,7 +327,7 @@ func (p *Protection) over(ctx context.Context, timeout time.Duration, what strin
 }
 
 // inject begins a fault. The victim is the instance that takes the backup, or restores.
-func (p *Protection) inject(ctx context.Context, fault ProtectionFault, victim, cluster string) (undo, error) {
+func (p *Protection) inject(ctx context.Context, fault ProtectionFault, victim string) (undo, error) {
 	sc, err := p.field.look(ctx)
 	if err != nil {
 		return nil, err

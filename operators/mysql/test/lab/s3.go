@@ -21,8 +21,10 @@ const (
 	// StoreRegion is the region that it says it is in.
 	StoreRegion = "us-east-1"
 
-	storeName = "store"
-	storePort = 7070
+	storeName    = "store"
+	storePort    = 7070
+	storeProgram = "versitygw"
+	storeFolder  = "/data/buckets"
 )
 
 // Store is a pod with a real S3 server (versitygw on an emptyDir) behind a Service.
@@ -89,7 +91,7 @@ func (s *Store) pod() *corev1.Pod {
 				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
 			Containers: []corev1.Container{{
 				Name: storeName, Image: s.lab.StoreImage, ImagePullPolicy: corev1.PullIfNotPresent,
-				Command: []string{"/versitygw", "posix", "/data/buckets"},
+				Command: []string{"/" + storeProgram, "posix", storeFolder},
 				Env: []corev1.EnvVar{
 					// The server takes its keys from nowhere else, and the Secret injection guard lets no Secret into a variable. They are good for this
 					// server, for as long as the scenario lasts.
@@ -102,8 +104,8 @@ func (s *Store) pod() *corev1.Pod {
 				VolumeMounts: []corev1.VolumeMount{
 					// The kubelet makes the folders, and a folder is a bucket.
 					{Name: "data", MountPath: "/data/meta", SubPath: "meta"},
-					{Name: "data", MountPath: "/data/buckets", SubPath: "buckets"},
-					{Name: "data", MountPath: "/data/buckets/" + StoreBucket, SubPath: "buckets/" + StoreBucket},
+					{Name: "data", MountPath: storeFolder, SubPath: "buckets"},
+					{Name: "data", MountPath: storeFolder + "/" + StoreBucket, SubPath: "buckets/" + StoreBucket},
 				},
 			}},
 			Volumes: []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
@@ -111,30 +113,14 @@ func (s *Store) pod() *corev1.Pod {
 	}
 }
 
-// storeScript sends a signal to the server from the node on which it runs.
-const storeScript = `found=0
-for p in /proc/[0-9]*; do
-  read -r name < "$p/comm" || continue
-  [ "$name" = versitygw ] || continue
-  read -r host < "$p/root/etc/hostname" || continue
-  [ "$host" = %s ] || continue
-  kill -%s "${p#/proc/}" && found=1
-done 2>/dev/null
-[ "$found" = 1 ] || { echo "no such process" >&2; exit 1; }`
-
 // Signal sends a signal to the server: KILL, STOP, CONT. One that is killed is started again by its node, and has kept what it had.
 func (s *Store) Signal(ctx context.Context, signal string) error {
-	if s.lab.faults == nil {
-		return ErrNoNodeFaults
-	}
 	var pod corev1.Pod
 	if err := s.lab.Client.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: storeName}, &pod); err != nil {
 		return fmt.Errorf("find the store: %w", err)
 	}
-	if _, err := s.lab.faults.Exec(ctx, pod.Spec.NodeName, "sh", "-c", fmt.Sprintf(storeScript, storeName, signal)); err != nil {
-		return fmt.Errorf("send the store a signal: %w", err)
-	}
-	return nil
+	_, err := s.lab.onNode(ctx, pod.Spec.NodeName, storeName, storeFolder, storeProgram, "kill -"+signal+` "$P"`)
+	return err
 }
 
 // CutOff leads its Service nowhere, and Reach to the server again.

@@ -48,9 +48,17 @@ func Unpack(ctx context.Context, u Unpacking, m backup.Full) (err error) {
 		return fmt.Errorf("open the folder to unpack to: %w", err)
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
+	if err := u.each(m, func(part backup.Part) (int64, error) { return u.part(ctx, root, m, part) }); err != nil {
+		return err
+	}
+	return syncFolders(root)
+}
+
+// each unpacks all parts, one after the other; unpack returns the size of what was in one.
+func (u Unpacking) each(m backup.Full, unpack func(part backup.Part) (int64, error)) error {
 	size := int64(0)
 	for i, part := range m.Parts {
-		n, err := u.part(ctx, root, m, part)
+		n, err := unpack(part)
 		if err != nil {
 			return fmt.Errorf("unpack part %d of backup %s: %w", part.Number, m.Name, err)
 		}
@@ -61,7 +69,7 @@ func Unpack(ctx context.Context, u Unpacking, m backup.Full) (err error) {
 	if size != m.Bytes {
 		return fmt.Errorf("backup %s has %d bytes, and its manifest says %d", m.Name, size, m.Bytes)
 	}
-	return syncFolders(root)
+	return nil
 }
 
 // syncFolders makes the names of the files durable.

@@ -37,7 +37,7 @@ func (u Unpacking) unstream(ctx context.Context, m backup.Full) error {
 	if err != nil {
 		return err
 	}
-	if err := u.feed(ctx, m, out); err != nil {
+	if err := u.each(m, func(part backup.Part) (int64, error) { return u.feed(ctx, m, part, out) }); err != nil {
 		if !errors.Is(err, unix.EPIPE) {
 			tool.kill()
 		}
@@ -56,26 +56,8 @@ func (u Unpacking) unstream(ctx context.Context, m backup.Full) error {
 	return u.prepare(ctx)
 }
 
-// feed writes the stream of a backup.
-func (u Unpacking) feed(ctx context.Context, m backup.Full, out io.Writer) error {
-	size := int64(0)
-	for i, part := range m.Parts {
-		n, err := u.feedPart(ctx, m, part, out)
-		if err != nil {
-			return fmt.Errorf("unpack part %d of backup %s: %w", part.Number, m.Name, err)
-		}
-		if size += n; u.Progress != nil {
-			u.Progress(i+1, len(m.Parts))
-		}
-	}
-	if size != m.Bytes {
-		return fmt.Errorf("backup %s has %d bytes, and its manifest says %d", m.Name, size, m.Bytes)
-	}
-	return nil
-}
-
-// feedPart writes what is in a part, and returns its size.
-func (u Unpacking) feedPart(ctx context.Context, m backup.Full, part backup.Part, out io.Writer) (size int64, err error) {
+// feed writes what is in a part, and returns its size.
+func (u Unpacking) feed(ctx context.Context, m backup.Full, part backup.Part, out io.Writer) (size int64, err error) {
 	stored := objectstore.Open(ctx, u.Store, backup.PartKey(u.Cluster, m.Name, part.Number), part.Digest)
 	defer func() { err = errors.Join(err, stored.Close()) }()
 	unpacked, err := parcel.Unpack(stored, m.Sealed, u.Identities)
