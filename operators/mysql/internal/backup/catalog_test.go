@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kapok-operators/kapok/operators/mysql/internal/backup"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/stores"
 	"github.com/kapok-operators/kapok/shared/objectstore"
-	"github.com/kapok-operators/kapok/shared/objectstore/folder"
 )
 
 const source = "00000000-0000-0000-0000-000000000001"
@@ -40,15 +40,7 @@ func stored(t *testing.T, s objectstore.Store, key string, content any) {
 // open returns a store in a folder.
 func open(t *testing.T, dir string) objectstore.Store {
 	t.Helper()
-	s, err := folder.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := stores.Folder(t, dir)
 	return s
 }
 

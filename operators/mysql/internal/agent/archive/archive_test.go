@@ -21,8 +21,8 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/binlog"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/binlog/binlogtest"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/stores"
 	"github.com/kapok-operators/kapok/shared/objectstore"
-	"github.com/kapok-operators/kapok/shared/objectstore/folder"
 )
 
 // began is when the histories of these tests begin.
@@ -165,15 +165,7 @@ func (f *flaky) Put(ctx context.Context, key string, body io.Reader) error {
 // open returns an empty store in a folder.
 func open(t *testing.T) objectstore.Store {
 	t.Helper()
-	s, err := folder.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := stores.Folder(t, t.TempDir())
 	return s
 }
 

@@ -22,9 +22,9 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/pasts"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/servers"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/stores"
 	"github.com/kapok-operators/kapok/shared/agent"
 	"github.com/kapok-operators/kapok/shared/objectstore"
-	"github.com/kapok-operators/kapok/shared/objectstore/folder"
 )
 
 const uid = "5f0c"
@@ -57,15 +57,7 @@ func start(t *testing.T, program string) instance {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	store, err := folder.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	store := stores.Folder(t, t.TempDir())
 	id, err := age.GenerateX25519Identity()
 	if err != nil {
 		t.Fatal(err)

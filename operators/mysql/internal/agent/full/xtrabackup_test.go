@@ -21,9 +21,9 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/binlog"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/binlog/binlogtest"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/standin"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/stores"
 	"github.com/kapok-operators/kapok/shared/agent"
 	"github.com/kapok-operators/kapok/shared/objectstore"
-	"github.com/kapok-operators/kapok/shared/objectstore/folder"
 )
 
 const (
@@ -72,15 +72,7 @@ func stage(t *testing.T) *stand {
 		os.WriteFile(filepath.Join(data, "binlog.000001"), log, 0o600), os.WriteFile(filepath.Join(data, "ibdata1"), make([]byte, 1000), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	store, err := folder.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	store := stores.Folder(t, t.TempDir())
 	id, err := age.GenerateX25519Identity()
 	if err != nil {
 		t.Fatal(err)

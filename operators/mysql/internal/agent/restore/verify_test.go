@@ -23,9 +23,9 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/backup"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/pasts"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/servers"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/stores"
 	"github.com/kapok-operators/kapok/shared/agent"
 	"github.com/kapok-operators/kapok/shared/objectstore"
-	"github.com/kapok-operators/kapok/shared/objectstore/folder"
 )
 
 // unaware is a server that does not say that CLONE leaves its tables of CSV empty. One of those can be spoilt so that it is not sound, while a
@@ -49,7 +49,7 @@ func proven(t *testing.T, program string) (dir string, m backup.Full) {
 	}
 	defer client.Close()
 	dir = t.TempDir()
-	store := opened(t, dir)
+	store := stores.Folder(t, dir)
 	if m, err = full.Take(t.Context(), full.Options{
 		Store: store, Cluster: pasts.Cluster, Name: "proven", Instance: "shop-0", Server: unaware{client}, DataDir: s.Dir, CopyDir: filepath.Join(filepath.Dir(s.Dir), "copy"),
 		Prove: &sandbox.Options{Mysqld: program, RunDir: servers.Folder(t), Supervisor: &agent.Supervisor{}},
@@ -66,21 +66,6 @@ func proven(t *testing.T, program string) (dir string, m backup.Full) {
 	}
 	s.Stop()
 	return dir, m
-}
-
-// opened opens a store in a folder.
-func opened(t *testing.T, dir string) objectstore.Store {
-	t.Helper()
-	store, err := folder.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return store
 }
 
 // rewritten stores a part anew with one of its files changed, and returns its digest: the wrong data are stored faithfully.
@@ -183,7 +168,7 @@ func TestWhatIsRestoredIsVerified(t *testing.T) {
 			if err := os.CopyFS(dir, os.DirFS(whole)); err != nil {
 				t.Fatal(err)
 			}
-			store, m := opened(t, dir), manifest
+			store, m := stores.Folder(t, dir), manifest
 			m.Tables, m.Parts = slices.Clone(m.Tables), slices.Clone(m.Parts)
 			for _, spoil := range c.spoil {
 				spoil(t, store, &m)

@@ -15,8 +15,8 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/pasts"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/servers"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/standin"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/stores"
 	"github.com/kapok-operators/kapok/shared/agent"
-	"github.com/kapok-operators/kapok/shared/objectstore/folder"
 )
 
 // TestABackupByXtraBackupIsRestored goes the whole way with a real server and stand-ins for the programs of Percona XtraBackup: the account that they
@@ -39,15 +39,7 @@ func TestABackupByXtraBackupIsRestored(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	store, err := folder.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	store := stores.Folder(t, t.TempDir())
 	key, err := age.GenerateX25519Identity()
 	if err != nil {
 		t.Fatal(err)

@@ -17,8 +17,8 @@ import (
 	"github.com/kapok-operators/kapok/operators/mysql/internal/backup"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/gtid"
 	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/servers"
+	"github.com/kapok-operators/kapok/operators/mysql/internal/testkit/stores"
 	"github.com/kapok-operators/kapok/shared/objectstore"
-	"github.com/kapok-operators/kapok/shared/objectstore/folder"
 )
 
 const (
@@ -54,15 +54,7 @@ func Happen(t *testing.T, program string, r *rand.Rand, fulls int) Past {
 	t.Helper()
 	s := servers.Run(t, program, servers.Blank(t, program))
 	dir := t.TempDir()
-	store, err := folder.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	store := stores.Folder(t, dir)
 	id, err := age.GenerateX25519Identity()
 	if err != nil {
 		t.Fatal(err)
